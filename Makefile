@@ -1,0 +1,67 @@
+# Paths are relative and quoted: the project may lie in a folder whose name has spaces.
+
+PY := .venv/bin/python
+UV := .tools/uv/bin/uv
+UV_VERSION := 0.13.9
+export UV_PYTHON_DOWNLOADS := never
+# Which Python makes the environment; by default the first of these from 3.11 to 3.13.
+PYTHON := python3.12 python3.13 python3.11 python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fix check test docs demo down lock
+.DELETE_ON_ERROR:
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: .venv/installed ## Make the environment in .venv, as requirements.txt says.
+
+fix: setup ## Format the code and repair what can be repaired by itself.
+	$(PY) -m ruff check --fix --exit-zero --quiet
+	$(PY) -m ruff format
+
+check: setup ## Check format, style, types and the direction of imports; changes nothing.
+	$(PY) -m ruff format --check
+	$(PY) -m ruff check
+	$(PY) -m mypy
+	PYTHONPATH=plugins:. .venv/bin/lint-imports
+
+test: setup ## Run the tests.
+	$(PY) -m pytest
+
+docs: setup ## Write the generated pages of docs/ anew.
+	$(PY) docs/generate.py
+
+demo: setup ## Start the sandbox and carry a change to production's gate; APPROVE=yes answers the gate.
+	$(PY) -m sandbox demo $(if $(APPROVE),--approve)
+
+down: ## Stop the sandbox; PURGE=yes leaves what a fresh clone has.
+	@if [ -x $(PY) ]; then $(PY) -m sandbox down $(if $(PURGE),--purge); fi
+	$(if $(PURGE),rm -rf .demo .venv .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis)
+	$(if $(PURGE),find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +)
+
+lock: $(UV) ## Write requirements.txt from requirements.in, with what was published up to UNTIL=YYYY-MM-DD.
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		$(if $(UNTIL),--exclude-newer $(UNTIL)) requirements.in --output-file requirements.txt
+
+# A venv without pip is enough: uv installs from outside. `sync` also removes what the list no longer names.
+.venv/installed: requirements.txt $(UV)
+	$(UV) venv --quiet --allow-existing --python "$$(cat .tools/python)" .venv
+	$(UV) pip sync --quiet --python $(PY) --require-hashes requirements.txt
+	@touch $@
+
+# Distributions ship Python with pip, or with venv (which brings pip along), or with both.
+$(UV):
+	@mkdir -p .tools
+	@for python in $(PYTHON); do \
+		"$$python" -c 'import sys; print(sys.executable) if (3, 11) <= sys.version_info < (3, 14) else sys.exit(1)' \
+			> .tools/python 2> /dev/null && break; \
+	done || { rm .tools/python; echo "make setup needs Python 3.11, 3.12 or 3.13; name it with PYTHON=/path/to/python3." >&2; exit 1; }
+	@python=$$(cat .tools/python); \
+	if ! "$$python" -m pip --version > /dev/null 2>&1; then \
+		"$$python" -m venv .tools/pip > /dev/null || \
+			{ echo "$$python has neither pip nor venv; install one, or name another with PYTHON=." >&2; exit 1; }; \
+		python=.tools/pip/bin/python; \
+	fi; \
+	PIP_USER=0 "$$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+		--only-binary :all: --target .tools/uv "uv==$(UV_VERSION)"

@@ -1,0 +1,33 @@
+"""Imports, once in a long-lived process, what every task would import again.
+
+Airflow reads this file (its folder is on PYTHONPATH) whenever one of its processes starts. Tasks are forks of the
+scheduler and DAG files are parsed in forks of the DAG processor: what these two have imported, their forks have for
+nothing. Without it the Kubernetes client alone costs each task 1.5 s. The other processes and the command line gain
+nothing, so they are spared. Where another executor runs the tasks, its worker's command belongs beside "scheduler".
+
+Listed is what our tasks import, and nothing that opens connections or starts threads: neither survives a fork.
+"""  # noqa: INP001
+
+import sys
+from importlib import import_module
+
+# Airflow would copy every other name of this module into its own settings.
+__all__: list[str] = []
+
+PREWARMED = (
+    "airflow.providers.standard.operators.hitl",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "gitlab",
+    "httpx",
+    "jinja2",
+    "jsonschema",
+    "kubernetes.client",
+    "minio",
+    "platform_ops.common.operators",
+    "ruamel.yaml",
+)
+
+if {"scheduler", "dag-processor"} & set(sys.argv):
+    for name in PREWARMED:
+        import_module(name)

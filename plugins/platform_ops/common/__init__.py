@@ -1,0 +1,1 @@
+"""What every room uses: errors, transports, remote work, waiting, settings."""

@@ -1,0 +1,134 @@
+"""The one reader of catalogue files: strict YAML, checked against a JSON Schema, errors with file, line and field."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from platform_ops.common.errors import Invalid
+from platform_ops.common.settings import include
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jsonschema.exceptions import ValidationError
+
+LARGEST_FILE = 256 * 1024
+DEEPEST = 40
+
+
+class BadDocument(Invalid):
+    """A catalogue file does not say what it must."""
+
+
+def load_document(path: Path, schema: str) -> dict[str, Any]:
+    """Read one YAML file and check it.
+
+    Scalars stay what JSON knows: a tag, an anchor or an alias is refused, a duplicate key too.
+
+    :param schema: file name in ``include/schemas``.
+    :raises BadDocument: with file, line and field of each fault.
+    """
+    node = _parse(path)
+    value = _plain(node, path)
+    errors = sorted(_validator(include() / "schemas" / schema).iter_errors(value), key=lambda error: list(error.path))
+    if errors:
+        lines = [f"{path.name}, line {_line_of(node, error)}: {_explain(error)}" for error in errors]
+        raise BadDocument("; ".join(lines) + f". Correct {path.name} and start again.")
+    return cast("dict[str, Any]", value)
+
+
+@cache
+def _validator(path: Path) -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(path.read_text()))
+
+
+def _parse(path: Path) -> Any:
+    """Compose the node tree; only nodes know lines, anchors and tags."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if not path.is_file():
+        raise BadDocument(f"{path.name} does not exist in {path.parent.name}/; the catalogue has one file per entry.")
+    if path.stat().st_size > LARGEST_FILE:
+        raise BadDocument(f"{path.name} is larger than {LARGEST_FILE} bytes; a catalogue entry is a page at most.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = YAML(typ="safe", pure=True).compose(text)
+    except UnicodeDecodeError as error:
+        raise BadDocument(f"{path.name} is not UTF-8 at byte {error.start}.") from error
+    except (YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise BadDocument(f"{path.name}{where}: not valid YAML: {problem}.") from error
+    if node is None:
+        raise BadDocument(f"{path.name} is empty.")
+    return node
+
+
+def _plain(node: Any, path: Path, depth: int = 0) -> Any:
+    from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+    line = node.start_mark.line + 1
+    if node.anchor:
+        raise BadDocument(f"{path.name}, line {line}: anchors and aliases are not allowed; write the value out.")
+    if depth > DEEPEST:
+        raise BadDocument(f"{path.name}, line {line}: nested deeper than {DEEPEST} levels.")
+    if isinstance(node, ScalarNode):
+        return _scalar(node, path, line)
+    if isinstance(node, SequenceNode):
+        return [_plain(item, path, depth + 1) for item in node.value]
+    if not isinstance(node, MappingNode):
+        raise BadDocument(f"{path.name}, line {line}: an alias is not allowed; write the value out.")
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value if isinstance(key_node, ScalarNode) else None
+        if key is None or key in result:
+            at = key_node.start_mark.line + 1
+            raise BadDocument(f"{path.name}, line {at}: the key {key!r} stands here a second time or is not a word.")
+        result[key] = _plain(value_node, path, depth + 1)
+    return result
+
+
+def _scalar(node: Any, path: Path, line: int) -> Any:
+    """Return text, whole numbers and true/false; everything else YAML guesses (NO, 1.10, dates) stays text."""
+    kind = str(node.tag).rpartition(":")[2]
+    if "python" in str(node.tag) or kind not in ("str", "int", "bool", "null", "float", "timestamp"):
+        raise BadDocument(f"{path.name}, line {line}: the tag {node.tag} is not allowed.")
+    text: str = node.value
+    if node.style is None and text in ("true", "false"):
+        return text == "true"
+    if node.style is None and text.isascii() and text.isdigit() and (text == "0" or text[0] != "0"):
+        return int(text)
+    return text
+
+
+def _line_of(node: Any, error: ValidationError) -> int:
+    """Return the line of the deepest node on the error's path; of the unknown key itself where there is one."""
+    for step in error.absolute_path:
+        if isinstance(step, int):
+            node = node.value[step]
+        else:
+            node = next(value for key, value in node.value if key.value == step)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+        for key, _ in node.value:
+            if key.value not in known:
+                return int(key.start_mark.line) + 1
+    return int(node.start_mark.line) + 1
+
+
+def _explain(error: ValidationError) -> str:
+    field = _dotted(error.absolute_path) or "the document"
+    if isinstance(error.schema, dict) and error.validator in ("pattern", "not", "const") and "description" in error.schema:
+        return f"{field}: {error.instance!r} is not {error.schema['description']}"
+    return f"{field}: {error.message}"
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    return ".".join(str(step) for step in path)

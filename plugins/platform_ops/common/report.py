@@ -1,0 +1,38 @@
+"""What a step hands on: a sentence, facts and links, the same shape for every step of every workflow."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+REPORT_KEY = "report"
+"""The XCom key under which every step leaves its report, also a failed or superseded one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A place a person can open."""
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """The result of one step, as it travels through XCom to the page and the evidence.
+
+    :param summary: one plain sentence.
+    :param outcome: ``done``, ``reused`` (earlier work adopted), ``not needed``, ``superseded`` or ``failed``.
+    :param facts: JSON-able; never a secret.
+    :param error: class name of the error that ended a failed step.
+    """
+
+    summary: str
+    outcome: str = "done"
+    facts: dict[str, Any] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain form for XCom."""
+        return asdict(self) | {"links": [asdict(link) for link in self.links]}

@@ -1,0 +1,1 @@
+"""Releases: from a commit to proven-healthy pods."""

@@ -1,0 +1,1 @@
+"""One room per outside system; no room knows another."""

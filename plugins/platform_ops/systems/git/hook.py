@@ -1,0 +1,221 @@
+"""Read history and push one edit, with real git in a throw-away bare repository."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+from airflow.sdk import BaseHook
+
+from platform_ops.common.connections import base_url
+from platform_ops.common.errors import FailNow, PlatformError
+from platform_ops.common.git_command import git, git_environment
+from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, PushRejected, StillRejected
+from platform_ops.systems.git.models import Commit, FileEdit
+
+PUSH_TRIES = 8
+_FIELDS = "%x1e%H%x1f%T%x1f%P%x1f%an%x1f%ae%x1f%cn%x1f%ce%x1f%cI%x1f%s"
+
+
+class GitHook(BaseHook):
+    """A repository at an Airflow connection: ``host`` is its whole address, login and password are for HTTP."""
+
+    conn_name_attr = "git_conn_id"
+    default_conn_name = "gitops_default"
+    conn_type = "git"
+    hook_name = "Git repository"
+
+    def __init__(self, git_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.git_conn_id = git_conn_id
+
+    @cached_property
+    def address(self) -> str:
+        """Return the repository's address."""
+        return base_url(self.get_connection(self.git_conn_id))
+
+    def repository(self) -> Repository:
+        """Return a throw-away copy to read from and push with."""
+        connection = self.get_connection(self.git_conn_id)
+        return Repository(self.address, (connection.login or "", connection.password or ""))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """List the branches: address and credential in one."""
+        try:
+            with self.repository() as repository:
+                count = len(repository.branches())
+        except PlatformError as error:
+            return False, str(error)
+        return True, f"{self.address} answers and shows {count} branches."
+
+
+class Repository:
+    """A bare repository in a temporary folder that fetches only what is asked for.
+
+    :param address: URL of the remote.
+    :param credentials: user name and password for HTTP.
+    :param pause: called with the seconds to wait between tries of a push.
+    """
+
+    def __init__(
+        self, address: str, credentials: tuple[str, str] | None = None, *, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.address = address
+        self._environment = git_environment(credentials=credentials)
+        self._pause = pause
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Repository:
+        self._folder = tempfile.TemporaryDirectory(prefix="platform-ops-git-")
+        self._git("init", "--quiet", "--bare")
+        self._git("config", "--local", "remote.origin.url", self.address)
+        # Blobs left out by a partial fetch are fetched when they are read.
+        self._git("config", "--local", "remote.origin.promisor", "true")
+        self._git("config", "--local", "extensions.partialClone", "origin")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._folder:
+            self._folder.cleanup()
+
+    def _git(self, *arguments: str, stdin: str | None = None, accept: Sequence[int] = (0,)) -> str:
+        return self._run(*arguments, stdin=stdin, accept=accept)[1]
+
+    def _run(self, *arguments: str, stdin: str | None = None, accept: Sequence[int] = (0,)) -> tuple[int, str]:
+        if self._folder is None:
+            raise RuntimeError("Open the repository with `with` first.")
+        done = git(
+            Path(self._folder.name),
+            arguments,
+            what=self.address,
+            environment=self._environment,
+            stdin=stdin,
+            accept=accept,
+        )
+        return done.returncode, done.stdout
+
+    def branches(self) -> dict[str, str]:
+        """Return the head of every branch."""
+        lines = self._git("ls-remote", "--heads", "--", "origin").splitlines()
+        return {name.removeprefix("refs/heads/"): sha for sha, _, name in (line.partition("\t") for line in lines)}
+
+    def fetch_branch(self, branch: str) -> str:
+        """Fetch a branch with its history, without file contents, and return its head."""
+        self._git("fetch", "--quiet", "--no-tags", "--filter=blob:none", "--end-of-options", "origin",
+                  f"+refs/heads/{branch}:refs/heads/{branch}")  # fmt: skip
+        return self._git("rev-parse", "--verify", "--end-of-options", f"refs/heads/{branch}^{{commit}}").strip()
+
+    def fetch_commit(self, sha: str) -> None:
+        """Fetch a commit by its hash; nothing to do when its branch was fetched.
+
+        :raises CommitNotFound: the remote does not have it or does not show it.
+        """
+        if self.has(sha):
+            return
+        try:
+            self._git("fetch", "--quiet", "--no-tags", "--filter=blob:none", "--end-of-options", "origin", sha)
+        except FailNow as error:
+            if not self.branches():
+                raise
+            message = f"Commit {sha} is not in {self.address}: it was never pushed, or was forced away."
+            raise CommitNotFound(message) from error
+
+    def has(self, sha: str) -> bool:
+        """Say whether the commit has been fetched."""
+        # Without lazy fetching: asking for an unknown object would go to the remote.
+        code, _ = self._run("-c", "remote.origin.promisor=false", "cat-file", "-e", f"{sha}^{{commit}}",
+                            accept=(0, 1, 128))  # fmt: skip
+        return code == 0
+
+    def commit(self, sha: str) -> Commit:
+        """Return one fetched commit."""
+        return self._commits(sha, at_most=1)[0]
+
+    def commits_between(self, old: str | None, new: str) -> tuple[Commit, ...]:
+        """Return the commits reachable from ``new`` and not from ``old``, newest first; all when ``old`` is None."""
+        return self._commits(new, *([f"^{old}"] if old else []))
+
+    def _commits(self, *revisions: str, at_most: int | None = None) -> tuple[Commit, ...]:
+        limit = [] if at_most is None else [f"--max-count={at_most}"]
+        printed = self._git("log", *limit, f"--format={_FIELDS}", "--end-of-options", *revisions)
+        commits = []
+        for record in printed.split("\x1e")[1:]:
+            sha, tree, parents, *people = record.rstrip("\n").split("\x1f")
+            commits.append(Commit(sha, tree, tuple(parents.split()), *people))
+        return tuple(commits)
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Say whether ``newer`` contains ``older`` (a commit contains itself); both must have been fetched."""
+        code, _ = self._run("merge-base", "--is-ancestor", older, newer, accept=(0, 1))
+        return code == 0
+
+    def read(self, revision: str, path: str) -> str:
+        """Return a text file at a revision.
+
+        :raises FileNotFound: no such regular file.
+        """
+        listed = self._git("ls-tree", "-z", "--end-of-options", revision, path).rstrip("\0")
+        mode, _, rest = listed.partition(" ")
+        if mode not in ("100644", "100755"):
+            found = "a symbolic link or folder" if listed else "nothing"
+            raise FileNotFound(f"{path} at {revision[:12]} of {self.address} is {found}, not a regular file.")
+        return self._git("cat-file", "blob", rest.split("\t")[0].split(" ")[1])
+
+    def last_change(self, branch: str, path: str) -> str:
+        """Return the newest commit of a fetched branch that changed a file."""
+        return self._git("log", "-1", "--format=%H", "--end-of-options", f"refs/heads/{branch}", "--", path).strip()
+
+    def push_edit(
+        self, branch: str, path: str, edit: Callable[[str, str], str], *, message: Callable[[FileEdit], str], author: str
+    ) -> tuple[FileEdit, str]:
+        """Change one file on a branch with one commit, applying the edit anew whenever somebody else was first.
+
+        :param edit: takes the file and the branch head it was read at, returns the file as it shall be; may raise.
+        :param author: ``Name <address>``.
+        :return: the edit, and the commit that made it; without a change the commit that last touched the file.
+        :raises StillRejected: the branch moved under every try.
+        """
+        for number in range(1, PUSH_TRIES + 1):
+            head = self.fetch_branch(branch)
+            before = self.read(head, path)
+            done = FileEdit(path, before, edit(before, head))
+            if not done.changes:
+                return done, self.last_change(branch, path)
+            commit = self._commit_file(head, done, message(done), author)
+            try:
+                self._git("push", "--porcelain", "--end-of-options", "origin", f"{commit}:refs/heads/{branch}")
+            except PushRejected:
+                self._pause(random.uniform(0.05, 0.3) * number)  # noqa: S311 - spreads writers, guards nothing
+                continue
+            return done, commit
+        raise StillRejected(f"{self.address}: branch {branch} moved under {PUSH_TRIES} pushes; try again later.")
+
+    def _commit_file(self, parent: str, edit: FileEdit, message: str, author: str) -> str:
+        name, _, address = author.partition(" <")
+        blob = self._git("hash-object", "-w", "--stdin", stdin=edit.after).strip()
+        with self._index():
+            self._git("read-tree", parent)
+            self._git("update-index", "--cacheinfo", f"100644,{blob},{edit.path}")
+            # Blobs that were never fetched are on the remote: their absence here is no reason to refuse.
+            tree = self._git("write-tree", "--missing-ok").strip()
+            who = {"NAME": name, "EMAIL": address.rstrip(">")}
+            for role in ("AUTHOR", "COMMITTER"):
+                self._environment |= {f"GIT_{role}_{key}": value for key, value in who.items()}
+            return self._git("commit-tree", tree, "-p", parent, "-F", "-", stdin=message).strip()
+
+    @contextmanager
+    def _index(self) -> Iterator[None]:
+        with tempfile.TemporaryDirectory(prefix="platform-ops-index-") as folder:
+            self._environment["GIT_INDEX_FILE"] = f"{folder}/index"
+            try:
+                yield
+            finally:
+                del self._environment["GIT_INDEX_FILE"]

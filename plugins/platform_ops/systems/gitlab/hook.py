@@ -1,0 +1,265 @@
+"""GitLab's REST API v4 through python-gitlab on our transport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from platform_ops.common.connections import base_url, tls_verify
+from platform_ops.common.errors import Invalid, NotFound, PlatformError, Unreachable, error_for_status
+from platform_ops.common.http import requests_session
+from platform_ops.systems.gitlab.errors import BranchNotFound, CommitNotFound, ProjectNotFound, TransitionRefused
+from platform_ops.systems.gitlab.models import Commit, CommitState, CommitStatus, Project
+
+if TYPE_CHECKING:
+    import gitlab
+    import requests
+    from gitlab.v4 import objects
+
+LONGEST_DESCRIPTION = 255
+"""doc/api/commits.md: longer descriptions of a status are refused."""
+
+# python-gitlab sleeps as long as a 429 says and sends anything again, up to ten times; only for reading, and once.
+_SAFE: dict[str, Any] = {"obey_rate_limit": True, "max_retries": 1}
+_ONCE: dict[str, Any] = {"obey_rate_limit": False}
+
+
+class GitLabHook(BaseHook):
+    """GitLab, as far as releases need it.
+
+    The connection: ``host`` is the base URL, ``password`` an access token with scope ``api``.
+
+    :param session: replaces our requests session in tests.
+    """
+
+    conn_name_attr = "gitlab_conn_id"
+    default_conn_name = "gitlab_default"
+    conn_type = "gitlab"
+    hook_name = "GitLab"
+
+    def __init__(self, gitlab_conn_id: str = default_conn_name, *, session: requests.Session | None = None) -> None:
+        super().__init__()
+        self.gitlab_conn_id = gitlab_conn_id
+        self._session = session
+
+    @cached_property
+    def address(self) -> str:
+        """Return the base URL."""
+        return base_url(self.get_connection(self.gitlab_conn_id))
+
+    @cached_property
+    def client(self) -> gitlab.Gitlab:
+        """Return the python-gitlab client."""
+        import gitlab
+
+        connection = self.get_connection(self.gitlab_conn_id)
+        verify = tls_verify(connection)
+        return gitlab.Gitlab(
+            self.address,
+            private_token=connection.password,
+            ssl_verify=verify,
+            retry_transient_errors=False,
+            keep_base_url=True,
+            session=self._session or requests_session(verify=verify),
+        )
+
+    def project(self, path: str) -> Project:
+        """Return a project.
+
+        :raises ProjectNotFound: it does not exist or is hidden from this account.
+        """
+        with self._errors(f"project {path}", ProjectNotFound):
+            found = self.client.projects.get(path, **_SAFE)
+            return Project(
+                id=found.id,
+                path=found.path_with_namespace,
+                web_url=found.web_url,
+                clone_url=found.http_url_to_repo,
+                default_branch=found.default_branch or "",
+            )
+
+    def commit(self, project: str, sha: str) -> Commit:
+        """Return one commit.
+
+        :raises CommitNotFound: the project does not have it.
+        """
+        with self._errors(f"commit {sha} of {project}", CommitNotFound):
+            found = self._project(project).commits.get(sha, **_SAFE)
+            return Commit(
+                sha=found.id,
+                title=found.title,
+                message=found.message,
+                author_name=found.author_name,
+                author_email=found.author_email,
+                committer_name=found.committer_name,
+                committer_email=found.committer_email,
+                authored_at=found.authored_date,
+                web_url=found.web_url,
+                parents=tuple(found.parent_ids),
+            )
+
+    def branch_head(self, project: str, branch: str) -> str:
+        """Return the commit a branch points at.
+
+        :raises BranchNotFound: the project has no such branch.
+        """
+        with self._errors(f"branch {branch} of {project}", BranchNotFound):
+            return str(self._project(project).branches.get(branch, **_SAFE).commit["id"])
+
+    def mergers(self, project: str, sha: str) -> tuple[str, ...]:
+        """Return the GitLab user names of those who merged the merge requests that contain the commit.
+
+        :raises CommitNotFound: the project does not have it.
+        """
+        with self._errors(f"merge requests with commit {sha} of {project}", CommitNotFound):
+            found = self._commit(project, sha).merge_requests(get_all=True, **_SAFE)
+            # Servers before 14.7 know only `merged_by` (doc/api/merge_requests.md).
+            people = [one.get("merge_user") or one.get("merged_by") for one in found if one["state"] == "merged"]
+            return tuple(sorted({str(person["username"]) for person in people if person}))
+
+    def statuses(self, project: str, sha: str) -> tuple[CommitStatus, ...]:
+        """Return the newest status of each name and branch on a commit.
+
+        :raises CommitNotFound: the project does not have it.
+        """
+        with self._errors(f"statuses of commit {sha} of {project}", CommitNotFound):
+            found = self._commit(project, sha).statuses.list(get_all=True, **_SAFE)
+            return tuple(
+                CommitStatus(
+                    name=one.name,
+                    state=one.status,
+                    ref=one.ref or "",
+                    target_url=one.target_url or "",
+                    description=one.description or "",
+                )
+                for one in found
+            )
+
+    def set_status(
+        self, project: str, sha: str, *, name: str, state: CommitState, ref: str, target_url: str, description: str
+    ) -> None:
+        """Set a commit status; fine when it has this state already.
+
+        :param ref: the branch; without it GitLab hangs the status on any branch that has the commit.
+        :param description: cut to what GitLab takes.
+        :raises CommitNotFound: the project does not have the commit.
+        :raises TransitionRefused: GitLab's state machine does not lead from the present state to this one.
+        """
+        import gitlab
+
+        body = {
+            "name": name,
+            "state": state.value,
+            "ref": ref,
+            "target_url": target_url,
+            "description": _cut(description),
+        }
+        with self._errors(f"status {name} of commit {sha} of {project}", CommitNotFound):
+            try:
+                self._commit(project, sha).statuses.create(body, **_ONCE)
+            except gitlab.GitlabCreateError as error:
+                if error.response_code != 400 or "cannot transition" not in str(error.error_message).lower():
+                    raise
+                self._accept_present(project, sha, name, state, ref)
+
+    def _accept_present(self, project: str, sha: str, name: str, state: CommitState, ref: str) -> None:
+        """Take GitLab's refusal of a transition as done when the status stands there already."""
+        present = [one.state for one in self.statuses(project, sha) if (one.name, one.ref) == (name, ref)]
+        if state.value not in present:
+            message = (
+                f"GitLab does not take status {name} of commit {sha} of {project} on {ref} "
+                f"from {' and '.join(present) or 'another account'} to {state}; "
+                "look at the commit's pipelines for who else sets it."
+            )
+            raise TransitionRefused(message, facts={"present": present, "wanted": state.value})
+
+    def credentials(self) -> tuple[str, str]:
+        """Return user name and password for git over HTTP."""
+        return "oauth2", self.get_connection(self.gitlab_conn_id).password or ""
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask who we are and what the token may do."""
+        from gitlab.v4.objects import CurrentUserManager
+
+        try:
+            with self._errors("the account of the token", NotFound):
+                user = CurrentUserManager(self.client).get(**_SAFE).username
+                token = self.client.personal_access_tokens.get("self", **_SAFE)
+                scopes, expires, active = list(token.scopes), token.expires_at, token.active
+        except (PlatformError, ValueError) as error:
+            return False, str(error)
+        end = f"expires on {expires}" if expires else "does not expire"
+        said = f"{self.address} answers; we are {user}; the token has {', '.join(scopes) or 'no scope'} and {end}."
+        if not active:
+            return False, f"{said} It is not active; make a new one and enter it in {self.gitlab_conn_id}."
+        if "api" not in scopes:
+            return False, f"{said} Setting commit statuses needs scope api; make a token that has it."
+        return True, said
+
+    def _project(self, path: str) -> objects.Project:
+        return self.client.projects.get(path, lazy=True)
+
+    def _commit(self, project: str, sha: str) -> objects.ProjectCommit:
+        return self._project(project).commits.get(sha, lazy=True)
+
+    @contextmanager
+    def _errors(self, what: str, missing: type[NotFound]) -> Iterator[None]:
+        """Turn the errors of python-gitlab and requests into ours.
+
+        :param missing: what a 404 means, unless GitLab says that the project itself is missing.
+        """
+        import gitlab
+        import requests
+
+        try:
+            yield
+        except requests.RequestException as error:
+            message = (
+                f"GitLab at {self.address} did not answer for {what}: {type(error).__name__}. "
+                "Check that it runs and that the connection's address is right."
+            )
+            raise Unreachable(message) from error
+        except (gitlab.GitlabParsingError, AttributeError, KeyError) as error:
+            # Attributes of python-gitlab's objects are the fields of the answer.
+            message = (
+                f"GitLab at {self.address} answered for {what} with something that is not its API's JSON "
+                f"({error}). Check that the connection's address is GitLab's base URL."
+            )
+            raise Unreachable(message) from error
+        except gitlab.RedirectError as error:
+            message = f"GitLab at {self.address} redirects elsewhere; enter its final address in the connection."
+            raise Invalid(message) from error
+        except gitlab.GitlabError as error:
+            raise _error(error, what, missing) from error
+
+
+def _error(error: gitlab.GitlabError, what: str, missing: type[NotFound]) -> PlatformError:
+    status = error.response_code or 500
+    kind = error_for_status(status)
+    if kind is NotFound:
+        kind = ProjectNotFound if "Project" in _said(error) else missing
+    return kind(f"GitLab answered {status} for {what}: {_said(error)}{_NEXT.get(status, '')}", facts={"status": status})
+
+
+_NEXT = {
+    401: ". Check that the connection's token has not expired.",
+    403: ". Give the token's account the role it needs in the project, and the token scope api.",
+    404: ". Check the name, and that the token's account is a member of the project.",
+    429: ". Try again later.",
+}
+
+
+def _said(error: gitlab.GitlabError) -> str:
+    said: Any = error.error_message
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    return text.strip()[:500]
+
+
+def _cut(description: str) -> str:
+    if len(description) <= LONGEST_DESCRIPTION:
+        return description
+    return description[: LONGEST_DESCRIPTION - 1] + "…"

@@ -1,0 +1,65 @@
+"""What the GitLab room returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CommitState(StrEnum):
+    """The states a commit status can be set to from outside."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project.
+
+    :param path: with its groups: ``shop/storefront``.
+    :param clone_url: for git over HTTP.
+    """
+
+    id: int
+    path: str
+    web_url: str
+    clone_url: str
+    default_branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit as GitLab shows it.
+
+    :param authored_at: ISO 8601 with offset.
+    """
+
+    sha: str
+    title: str
+    message: str
+    author_name: str
+    author_email: str
+    committer_name: str
+    committer_email: str
+    authored_at: str
+    web_url: str
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStatus:
+    """The newest status of its name on a commit and branch.
+
+    :param state: a ``CommitState``, or a word that only jobs of GitLab CI know (``created``, ``manual``, …).
+    """
+
+    name: str
+    state: str
+    ref: str
+    target_url: str
+    description: str

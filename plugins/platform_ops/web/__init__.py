@@ -1,0 +1,1 @@
+"""The run page inside Airflow's UI and the receiver of GitLab's webhooks."""

@@ -1,0 +1,65 @@
+"""Start, stop and show the sandbox: `python -m sandbox up`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from sandbox import lifecycle
+from sandbox.processes import SandboxError
+
+DEFAULT_STATE = Path(".demo")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description="The outside world on one laptop.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str, sentence: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=sentence, description=sentence)
+        command.add_argument("--state", type=Path, default=DEFAULT_STATE, help="folder of all data (default: .demo)")
+        return command
+
+    up = add("up", "Start everything that does not run yet, and wait until it works.")
+    up.add_argument("--base-port", type=int, help="the first of eleven ports (default: 18000, or what the state has)")
+    up.add_argument(
+        "--home",
+        type=Path,
+        help="PLATFORM_OPS_HOME (default: what the state has, or the project)",
+    )
+    down = add("down", "Stop every process of this state folder, and only those.")
+    down.add_argument("--purge", action="store_true", help="remove the state folder too")
+    add("status", "Say what runs; exit code 1 when something does not.")
+    for name, sentence in (("start", "Start one server again."), ("stop", "Stop one server.")):
+        add(name, sentence).add_argument("system", choices=[*lifecycle.SYSTEMS, "airflow"])
+    return parser
+
+
+def main() -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args()
+    state = options.state.resolve()
+    try:
+        match options.command:
+            case "up":
+                lifecycle.up(state, options.base_port, options.home)
+            case "down":
+                lifecycle.down(state, purge=options.purge)
+            case "status":
+                return 0 if lifecycle.status(state) else 1
+            case "start":
+                lifecycle.start(state, options.system)
+            case "stop":
+                lifecycle.stop(state, options.system)
+    except SandboxError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was started runs on: `python -m sandbox down` stops it.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Small stateful servers that speak the vendors' APIs to the vendors' own clients."""
