@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 PYTHON := python3.12 python3.13 python3.11 python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fix check test docs demo down lock
+.PHONY: help setup fix check test down lock
 .DELETE_ON_ERROR:
 
 help: ## Show this list.
@@ -28,12 +28,6 @@ check: setup ## Check format, style, types and the direction of imports; changes
 
 test: setup ## Run the tests.
 	$(PY) -m pytest
-
-docs: setup ## Write the generated pages of docs/ anew.
-	$(PY) docs/generate.py
-
-demo: setup ## Start the sandbox and carry a change to production's gate; APPROVE=yes answers the gate.
-	$(PY) -m sandbox demo $(if $(APPROVE),--approve)
 
 down: ## Stop the sandbox; PURGE=yes leaves what a fresh clone has.
 	@if [ -x $(PY) ]; then $(PY) -m sandbox down $(if $(PURGE),--purge); fi

@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True)
     options = parser.parse_args()
     environment = contract.read(options.state)
-    module, _, variant = options.system.partition("_") if options.system.startswith("kubernetes") else (options.system, "", "")
+    module, variant = options.system, ""
+    if module.startswith("kubernetes"):
+        module, _, variant = module.partition("_")
     stand_in = importlib.import_module(f"sandbox.stand_ins.{module}")
     folder = options.state / options.system
     folder.mkdir(exist_ok=True)

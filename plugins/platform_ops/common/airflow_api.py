@@ -124,7 +124,7 @@ class AirflowApi:
     def api(self) -> HttpApi:
         """Return the client, logged in."""
         if self._token:
-            return self._client(self._address, self._token, True)
+            return self._client(self._address, self._token, verify=True)
         from airflow.sdk import BaseHook
 
         connection = BaseHook.get_connection(self.airflow_conn_id)
@@ -136,9 +136,9 @@ class AirflowApi:
             what=f"the account {connection.login} of connection {self.airflow_conn_id}",
             json={"username": connection.login, "password": connection.password},
         )
-        return self._client(address, answer["access_token"], verify)
+        return self._client(address, answer["access_token"], verify=verify)
 
-    def _client(self, address: str, token: str, verify: bool | str) -> HttpApi:
+    def _client(self, address: str, token: str, *, verify: bool | str) -> HttpApi:
         headers = {"Authorization": f"Bearer {token}"}
         # Airflow sits below the path of its base URL when a proxy adds one.
         root = f"{address.rstrip('/')}/" if urlsplit(address).path else address
@@ -154,9 +154,9 @@ class AirflowApi:
         """
         path = "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id)
         run = self.api.json("GET", path, what=f"run {run_id} of {dag_id}")
-        listed = self.api.json(
-            "GET", f"{path}/taskInstances", what=f"tasks of run {run_id}", params={"limit": PAGE}
-        )["task_instances"]
+        listed = self.api.json("GET", f"{path}/taskInstances", what=f"tasks of run {run_id}", params={"limit": PAGE})[
+            "task_instances"
+        ]
         return _run(run, tuple(self._task(path, task) for task in listed))
 
     def runs(self, dag_id: str, limit: int = PAGE) -> tuple[RunRecord, ...]:

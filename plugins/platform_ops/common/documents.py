@@ -125,7 +125,11 @@ def _line_of(node: Any, error: ValidationError) -> int:
 
 def _explain(error: ValidationError) -> str:
     field = _dotted(error.absolute_path) or "the document"
-    if isinstance(error.schema, dict) and error.validator in ("pattern", "not", "const") and "description" in error.schema:
+    if (
+        isinstance(error.schema, dict)
+        and error.validator in ("pattern", "not", "const")
+        and "description" in error.schema
+    ):
         return f"{field}: {error.instance!r} is not {error.schema['description']}"
     return f"{field}: {error.message}"
 

@@ -154,9 +154,7 @@ class HttpApi:
         :raises PlatformError: the class that the status, or the lack of an answer, stands for.
         """
         try:
-            response = self.client.request(
-                method, path, json=json, params=params, headers=headers, content=content
-            )
+            response = self.client.request(method, path, json=json, params=params, headers=headers, content=content)
         except httpx.TransportError as error:
             message = (
                 f"{self.system} at {self.client.base_url} did not answer {method} for {what}: "

@@ -25,7 +25,7 @@ class RemoteWorkTrigger(BaseTrigger):
     """
 
     def __init__(self, *, path: str, arguments: dict[str, Any], handle: Handle, deadline: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.path = path
         self.arguments = arguments
         self.handle = handle
@@ -58,7 +58,7 @@ class RemoteWorkTrigger(BaseTrigger):
             await asyncio.sleep(pause)
 
     def _event(self, handle: Handle, outcome: str) -> TriggerEvent:
-        return TriggerEvent(
+        return TriggerEvent(  # type: ignore[no-untyped-call]
             {
                 "path": self.path,
                 "arguments": self.arguments,

@@ -158,7 +158,9 @@ def load_service(name: str) -> Service:
 def _load(path: Path) -> Service:
     document = load_document(path, SCHEMA)
     if document["service"] != path.stem:
-        raise BadDocument(f"{path.name}: service is {document['service']!r}; it must be the file's name, {path.stem!r}.")
+        raise BadDocument(
+            f"{path.name}: service is {document['service']!r}; it must be the file's name, {path.stem!r}."
+        )
     return service_from(document)
 
 
@@ -177,7 +179,7 @@ def services_by_project(project: str) -> tuple[Service, ...]:
         try:
             service = load_service(name)
         except BadDocument as error:
-            logging.getLogger(__name__).error("%s", error)
+            logging.getLogger(__name__).warning("%s", error)
             continue
         if service.project == project:
             found.append(service)

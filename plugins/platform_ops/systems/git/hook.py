@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from airflow.sdk import BaseHook
 
@@ -71,7 +72,7 @@ class Repository:
         self._pause = pause
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def __enter__(self) -> Repository:
+    def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="platform-ops-git-")
         self._git("init", "--quiet", "--bare")
         self._git("config", "--local", "remote.origin.url", self.address)
@@ -174,7 +175,13 @@ class Repository:
         return self._git("log", "-1", "--format=%H", "--end-of-options", f"refs/heads/{branch}", "--", path).strip()
 
     def push_edit(
-        self, branch: str, path: str, edit: Callable[[str, str], str], *, message: Callable[[FileEdit], str], author: str
+        self,
+        branch: str,
+        path: str,
+        edit: Callable[[str, str], str],
+        *,
+        message: Callable[[FileEdit], str],
+        author: str,
     ) -> tuple[FileEdit, str]:
         """Change one file on a branch with one commit, applying the edit anew whenever somebody else was first.
 

@@ -73,7 +73,7 @@ class GitLabHook(BaseHook):
         :raises ProjectNotFound: it does not exist or is hidden from this account.
         """
         with self._errors(f"project {path}", ProjectNotFound):
-            found = self.client.projects.get(path, **_SAFE)
+            found = self.client.projects.get(_segment(path), **_SAFE)
             return Project(
                 id=found.id,
                 path=found.path_with_namespace,
@@ -88,7 +88,7 @@ class GitLabHook(BaseHook):
         :raises CommitNotFound: the project does not have it.
         """
         with self._errors(f"commit {sha} of {project}", CommitNotFound):
-            found = self._project(project).commits.get(sha, **_SAFE)
+            found = self._project(project).commits.get(_segment(sha), **_SAFE)
             return Commit(
                 sha=found.id,
                 title=found.title,
@@ -108,7 +108,7 @@ class GitLabHook(BaseHook):
         :raises BranchNotFound: the project has no such branch.
         """
         with self._errors(f"branch {branch} of {project}", BranchNotFound):
-            return str(self._project(project).branches.get(branch, **_SAFE).commit["id"])
+            return str(self._project(project).branches.get(_segment(branch), **_SAFE).commit["id"])
 
     def mergers(self, project: str, sha: str) -> tuple[str, ...]:
         """Return the GitLab user names of those who merged the merge requests that contain the commit.
@@ -201,10 +201,10 @@ class GitLabHook(BaseHook):
         return True, said
 
     def _project(self, path: str) -> objects.Project:
-        return self.client.projects.get(path, lazy=True)
+        return self.client.projects.get(_segment(path), lazy=True)
 
     def _commit(self, project: str, sha: str) -> objects.ProjectCommit:
-        return self._project(project).commits.get(sha, lazy=True)
+        return self._project(project).commits.get(_segment(sha), lazy=True)
 
     @contextmanager
     def _errors(self, what: str, missing: type[NotFound]) -> Iterator[None]:
@@ -235,6 +235,14 @@ class GitLabHook(BaseHook):
             raise Invalid(message) from error
         except gitlab.GitlabError as error:
             raise _error(error, what, missing) from error
+
+
+def _segment(value: str) -> str:
+    """Refuse what would name another address: python-gitlab encodes slashes, but requests resolves dots."""
+    if value in ("", ".", ".."):
+        message = f"{value!r} names nothing in GitLab; look at where it comes from."
+        raise Invalid(message)
+    return value
 
 
 def _error(error: gitlab.GitlabError, what: str, missing: type[NotFound]) -> PlatformError:
