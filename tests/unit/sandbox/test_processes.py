@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def test_what_does_not_listen_is_killed_at_the_deadline(state: Path) -> None:
 
 def test_a_process_group_of_its_own_inside_the_session_is_stopped_too(state: Path) -> None:
     child = "import os, time; os.setpgid(0, 0); print('ready', flush=True); time.sleep(60)"
-    record = launch(state, f'{sys.executable} -c "{child}" & wait')
+    record = launch(state, f'{shlex.quote(sys.executable)} -c "{child}" & wait')
     wait_for(record, "ready")
     assert len(session_of(record)) == 2
     processes.stop(state, ["server"], seconds=0.2)
