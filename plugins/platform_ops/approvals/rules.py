@@ -1,0 +1,136 @@
+"""The rules of an approval: who may answer, what the answer is bound to, whether it counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from platform_ops.approvals.identities import Identities
+from platform_ops.common.errors import Refused
+
+APPROVE = "Approve"
+REJECT = "Reject"
+
+
+class ApprovalError(Refused):
+    """There is no valid yes."""
+
+
+class TooFewApprovers(ApprovalError):
+    """After leaving out everyone who took part, not enough people are left to ask."""
+
+
+class NotApproved(ApprovalError):
+    """Nobody was asked, or nobody has answered."""
+
+
+class ApprovalRejected(ApprovalError):
+    """Somebody said no."""
+
+
+class ApprovalExpired(ApprovalError):
+    """Nobody answered in time, or the answer is too old; that means no."""
+
+
+class ApprovalForeign(ApprovalError):
+    """The answer is to another question, or from somebody who may not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAnswer:
+    """What the server keeps of one gate's newest try.
+
+    :param binding: the binding found in the request's text.
+    :param by: the Airflow account, stamped by the server; None for the default taken at expiry.
+    """
+
+    binding: str | None
+    chosen: tuple[str, ...]
+    by: str | None
+    answered_at: datetime | None
+
+
+def binding(subject: Mapping[str, str]) -> str:
+    """Return the hash that ties an answer to exactly what was shown: service, environment, digest, difference, run."""
+    return hashlib.sha256(json.dumps(dict(subject), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def participants(
+    identities: Identities, *, emails: Collection[str], mergers: Collection[str], starter: str | None
+) -> frozenset[str]:
+    """Return the Airflow accounts of those who took part: authors, committers, mergers and the starter.
+
+    :raises UnknownPerson: an author, committer or merger is not in the identities file.
+    """
+    people = [identities.by_email(email) for email in sorted(emails)]
+    people += [identities.by_gitlab(user) for user in sorted(mergers)]
+    accounts = {person.airflow for person in people if person.airflow}
+    return frozenset(accounts | ({starter} if starter else set()))
+
+
+def may_answer(
+    identities: Identities, approvers: Sequence[str], excluded: Collection[str], quorum: int
+) -> tuple[str, ...]:
+    """Return who may be asked, in the catalogue's order.
+
+    :raises TooFewApprovers: fewer than the quorum are left; nobody is asked then, since an empty list admits everyone.
+    """
+    left = tuple(name for name in approvers if name not in excluded and identities.by_airflow(name))
+    if len(left) < quorum:
+        raise TooFewApprovers(
+            f"{quorum} of {', '.join(approvers)} must agree, and only {', '.join(left) or 'nobody'} may: the others "
+            "wrote, committed, merged or started this, or are not in include/identities.yaml. "
+            "Have somebody else start it, or add an approver to the catalogue.",
+            facts={"approvers": list(approvers), "excluded": sorted(excluded)},
+        )
+    return left
+
+
+def judge(
+    answers: Sequence[GivenAnswer | None],
+    *,
+    bound_to: str,
+    allowed: Collection[str],
+    now: datetime,
+    expires_after: timedelta,
+) -> tuple[str, ...]:
+    """Return who approved, one account a gate.
+
+    :param answers: one for each gate; None where nothing was asked.
+    :raises ApprovalError: the class says why this is not a yes.
+    """
+    if not answers:
+        raise NotApproved("Nobody was asked for approval. Clear the gate to ask.")
+    approved: list[str] = []
+    for answer in answers:
+        by = _judge_one(answer, bound_to, allowed, now, expires_after)
+        if by in approved:
+            raise ApprovalForeign(f"{by} answered twice; the quorum counts different people.")
+        approved.append(by)
+    return tuple(approved)
+
+
+def _judge_one(
+    answer: GivenAnswer | None, bound_to: str, allowed: Collection[str], now: datetime, expires_after: timedelta
+) -> str:
+    if answer is None or answer.answered_at is None:
+        raise NotApproved("No answer to the approval is on Airflow's server. Clear the gate to ask again.")
+    if answer.by is None:
+        raise ApprovalExpired(f"Nobody answered within {expires_after}; that means no. Start a new run to ask again.")
+    if answer.chosen != (APPROVE,):
+        raise ApprovalRejected(f"{answer.by} said no.", facts={"rejected_by": answer.by})
+    if answer.binding != bound_to:
+        raise ApprovalForeign(
+            f"{answer.by} approved something else: the digest or the GitOps file has changed since. Start a new run.",
+            facts={"approved": answer.binding, "now": bound_to},
+        )
+    if answer.by not in allowed:
+        raise ApprovalForeign(f"{answer.by} may not approve this: only {', '.join(sorted(allowed))} may.")
+    if now - answer.answered_at > expires_after:
+        raise ApprovalExpired(
+            f"The approval by {answer.by} is older than {expires_after}. Start a new run to ask again."
+        )
+    return answer.by

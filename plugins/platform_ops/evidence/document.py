@@ -1,0 +1,81 @@
+"""The evidence document: built from a run's record, in canonical form, with its hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import rfc8785
+
+from platform_ops.common.airflow_api import RunRecord, TaskRecord
+
+BUCKET = "evidence"
+FORMAT = "platform-ops/evidence/1"
+
+
+def build(
+    run: RunRecord,
+    *,
+    number: int,
+    verdict: str,
+    subject: Mapping[str, Any],
+    observed: Mapping[str, Any],
+    differences: Sequence[str],
+) -> dict[str, Any]:
+    """Return the document of one end of a run.
+
+    :param number: counts the ends of the run, from 1.
+    :param subject: what the run was about, in the area's words.
+    :param observed: what the systems said when asked again at the end.
+    :param differences: sentences, where that is not what the steps reported.
+    """
+    return {
+        "format": FORMAT,
+        "dag": run.dag_id,
+        "run": run.run_id,
+        "number": number,
+        "started_by": run.started_by,
+        "started_at": _stamp(run.started_at),
+        "subject": dict(subject),
+        "steps": [_step(task) for task in run.tasks],
+        "observed": dict(observed),
+        "differences": list(differences),
+        "verdict": verdict,
+    }
+
+
+def canonical(document: Mapping[str, Any]) -> bytes:
+    """Return the document's bytes in RFC 8785 form, so that equal documents have equal hashes."""
+    return rfc8785.dumps(dict(document))
+
+
+def sha256(document: Mapping[str, Any]) -> str:
+    """Return the sha256 of the canonical form, in hex."""
+    return hashlib.sha256(canonical(document)).hexdigest()
+
+
+def key(dag_id: str, run_id: str, number: int) -> str:
+    """Return where the document lies in the evidence bucket."""
+    return f"runs/{dag_id}/{run_id}/{number}.json"
+
+
+def _step(task: TaskRecord) -> dict[str, Any]:
+    report = task.report or {}
+    return {
+        "step": task.task_id,
+        "state": task.state,
+        "try": task.try_number,
+        "started_at": _stamp(task.started_at),
+        "ended_at": _stamp(task.ended_at),
+        "outcome": report.get("outcome"),
+        "summary": report.get("summary"),
+        "error": report.get("error"),
+        "facts": report.get("facts") or {},
+        "links": report.get("links") or [],
+    }
+
+
+def _stamp(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None
