@@ -1,0 +1,74 @@
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from platform_ops.common.errors import AuthenticationFailed, Busy, Invalid, NotFound, PlatformError, Unreachable
+from platform_ops.common.http import LARGEST_ANSWER, HttpApi, Transport, url_path
+
+
+def api(handler: Callable[[httpx.Request], httpx.Response], pauses: list[float] | None = None) -> HttpApi:
+    transport = Transport(httpx.MockTransport(handler), pause=(pauses if pauses is not None else []).append)
+    return HttpApi("Harbor", httpx.Client(base_url="http://harbor.example.com", transport=transport))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, Invalid), (401, AuthenticationFailed), (403, AuthenticationFailed), (404, NotFound), (409, Busy),
+     (412, Busy), (422, Invalid), (429, Busy), (500, Busy), (503, Busy)],
+)  # fmt: skip
+def test_a_status_becomes_an_error_that_names_system_and_object(status: int, kind: type[PlatformError]) -> None:
+    with pytest.raises(kind, match=f"Harbor answered {status} to POST for artifact shop/web"):
+        api(lambda _: httpx.Response(status, text="why")).call("POST", "/x", what="artifact shop/web")
+
+
+@pytest.mark.parametrize(("method", "sent"), [("GET", 3), ("HEAD", 3), ("POST", 1), ("PUT", 1), ("DELETE", 1)])
+def test_only_safe_calls_are_repeated(method: str, sent: int) -> None:
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.method)
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(Unreachable, match="did not answer"):
+        api(handler).call(method, "/x", what="it")
+    assert len(seen) == sent
+
+
+def test_retry_after_is_honoured_up_to_a_limit() -> None:
+    answers = iter([httpx.Response(429, headers={"Retry-After": "2"}), httpx.Response(503, headers={"Retry-After": "900"}),
+                    httpx.Response(200, json={})])  # fmt: skip
+    pauses: list[float] = []
+    api(lambda _: next(answers), pauses).json("GET", "/x", what="it")
+    assert pauses == [2.0, 5.0]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 422])
+def test_a_final_answer_is_asked_for_once(status: int) -> None:
+    seen: list[int] = []
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        seen.append(1)
+        return httpx.Response(status)
+
+    with pytest.raises(PlatformError):
+        api(handler).call("GET", "/x", what="it")
+    assert len(seen) == 1
+
+
+def test_a_page_instead_of_json_is_no_answer() -> None:
+    with pytest.raises(Unreachable, match="not JSON"):
+        api(lambda _: httpx.Response(200, text="<html>")).json("GET", "/x", what="it")
+
+
+def test_an_endless_answer_is_cut_off() -> None:
+    def endless() -> object:
+        while True:
+            yield b"x" * (1024 * 1024)
+
+    with pytest.raises(Busy, match=str(LARGEST_ANSWER)):
+        api(lambda _: httpx.Response(200, content=endless())).call("GET", "/x", what="it")  # type: ignore[arg-type]
+
+
+def test_a_slash_inside_a_segment_stays_inside() -> None:
+    assert url_path("projects", "a/../b", "x y") == "/projects/a%2F..%2Fb/x%20y"
