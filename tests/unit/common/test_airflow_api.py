@@ -1,0 +1,125 @@
+"""Airflow's REST as the steps and pages read it, on a stubbed network."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from platform_ops.common.airflow_api import AirflowApi
+from platform_ops.common.errors import AuthenticationFailed, Invalid, NotFound
+
+RUN_PATH = "/api/v2/dags/release_service/dagRuns/r1"
+AT = "2026-01-02T03:04:05Z"
+RUN = {
+    "dag_id": "release_service", "dag_run_id": "r1", "state": "running", "triggering_user_name": "oscar",
+    "queued_at": AT, "start_date": AT, "end_date": None, "conf": {"service": "web"},
+}  # fmt: skip
+TASKS = {
+    "task_instances": [
+        {"task_id": "build_image", "state": "success", "start_date": AT, "end_date": AT, "try_number": 2},
+        {"task_id": "pin_image", "state": None, "start_date": None, "end_date": None, "try_number": 0},
+    ]
+}
+DETAIL: dict[str, Any] = {
+    "subject": "Release web?", "body": "binding: 1", "created_at": AT, "response_received": True, "responded_at": AT,
+    "responded_by_user": {"id": "paula", "name": "paula"}, "chosen_options": ["Approve"],
+    "assigned_users": [{"id": "paula", "name": "paula"}],
+}  # fmt: skip
+
+
+class Server:
+    """Answers by path and remembers what was asked."""
+
+    def __init__(self, answers: dict[str, httpx.Response]) -> None:
+        self.answers = answers
+        self.seen: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        return self.answers.get(request.url.path, httpx.Response(404, json={"detail": "not here"}))
+
+
+def person(server: Server) -> AirflowApi:
+    return AirflowApi(address="http://airflow.example.com", token="t0ken", inner=httpx.MockTransport(server))
+
+
+def test_a_run_comes_with_the_reports_of_the_tasks_that_ran() -> None:
+    report = f"{RUN_PATH}/taskInstances/build_image/xcomEntries/report"
+    server = Server({
+        RUN_PATH: httpx.Response(200, json=RUN),
+        f"{RUN_PATH}/taskInstances": httpx.Response(200, json=TASKS),
+        report: httpx.Response(200, json={"key": "report", "value": {"summary": "Built."}}),
+    })  # fmt: skip
+    run = person(server).run("release_service", "r1")
+    assert (run.state, run.started_by, run.conf) == ("running", "oscar", {"service": "web"})
+    assert run.report("build_image") == {"summary": "Built."}
+    assert run.report("pin_image") == {}
+    assert [request.url.path for request in server.seen].count(report) == 1
+    assert not [request for request in server.seen if "pin_image" in request.url.path]
+    assert {request.headers["Authorization"] for request in server.seen} == {"Bearer t0ken"}
+
+
+def test_an_unknown_run_and_a_closed_dag_are_told_apart() -> None:
+    with pytest.raises(NotFound, match="run r1 of release_service"):
+        person(Server({})).run("release_service", "r1")
+    with pytest.raises(AuthenticationFailed, match="Forbidden"):
+        person(Server({RUN_PATH: httpx.Response(403, json={"detail": "Forbidden"})})).run("release_service", "r1")
+
+
+def gate(response: httpx.Response) -> Server:
+    return Server({f"{RUN_PATH}/taskInstances/approve_release/-1/hitlDetails": response})
+
+
+def test_an_answer_is_what_the_server_stamped() -> None:
+    answer = person(gate(httpx.Response(200, json=DETAIL))).answer("release_service", "r1", "approve_release")
+    assert answer
+    assert (answer.chosen, answer.by, answer.assigned) == (("Approve",), "paula", ("paula",))
+    assert answer.answered_at
+
+
+def test_the_default_taken_at_expiry_is_nobodys_answer() -> None:
+    expired = DETAIL | {"responded_by_user": None, "chosen_options": ["Reject"]}
+    answer = person(gate(httpx.Response(200, json=expired))).answer("release_service", "r1", "approve_release")
+    assert answer
+    assert answer.by is None
+
+
+def test_a_gate_that_never_asked_has_no_answer() -> None:
+    assert person(Server({})).answer("release_service", "r1", "approve_release") is None
+
+
+@pytest.mark.parametrize(("status", "started"), [(200, True), (409, False)])
+def test_the_run_id_is_the_deduplication(status: int, started: bool) -> None:
+    server = Server({"/api/v2/dags/release_service/dagRuns": httpx.Response(status, json={"detail": "exists"})})
+    assert person(server).start_run("release_service", run_id="r1", conf={"service": "web"}) is started
+    sent = json.loads(server.seen[0].content)
+    assert sent == {"dag_run_id": "r1", "logical_date": None, "conf": {"service": "web"}}
+
+
+def test_refused_parameters_say_why() -> None:
+    server = Server({"/api/v2/dags/release_service/dagRuns": httpx.Response(400, json={"detail": "bad service"})})
+    with pytest.raises(Invalid, match="bad service"):
+        person(server).start_run("release_service", run_id="r1", conf={})
+
+
+def test_without_a_token_the_account_of_the_connection_logs_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = {"conn_type": "http", "host": "http://airflow.example.com", "login": "reader", "password": "p" * 12}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(connection))
+    server = Server({
+        "/auth/token": httpx.Response(201, json={"access_token": "fresh"}),
+        f"{RUN_PATH}/taskInstances/pin_image": httpx.Response(200, json={"state": "failed", "try_number": 3}),
+    })  # fmt: skip
+    api = AirflowApi(inner=httpx.MockTransport(server))
+    assert api.task_state("release_service", "r1", "pin_image") == ("failed", 3)
+    assert json.loads(server.seen[0].content) == {"username": "reader", "password": "p" * 12}
+    assert server.seen[1].headers["Authorization"] == "Bearer fresh"
+
+
+def test_a_wrong_password_names_the_account_and_not_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = {"conn_type": "http", "host": "http://airflow.example.com", "login": "reader", "password": "p" * 12}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(connection))
+    server = Server({"/auth/token": httpx.Response(401, json={"detail": "Invalid credentials"})})
+    with pytest.raises(AuthenticationFailed, match="the account reader") as caught:
+        AirflowApi(inner=httpx.MockTransport(server)).run("release_service", "r1")
+    assert "p" * 12 not in str(caught.value)
