@@ -1,0 +1,12 @@
+"""Errors of the object store's room.
+
+BucketNotFound (NotFound)      no such bucket, or hidden from this key
+"""
+
+from __future__ import annotations
+
+from platform_ops.common.errors import NotFound
+
+
+class BucketNotFound(NotFound):
+    """The bucket does not exist or is hidden from this key."""

@@ -1,0 +1,157 @@
+"""Read and write whole objects, with the minio client on our transport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.sdk import BaseHook
+
+from platform_ops.common.connections import base_url, tls_verify
+from platform_ops.common.errors import PlatformError, Unreachable, error_for_status
+from platform_ops.common.http import url_path, urllib3_pool
+from platform_ops.systems.object_store.errors import BucketNotFound
+
+if TYPE_CHECKING:
+    import urllib3
+
+SIGNED_FOR = timedelta(minutes=2)
+
+
+class ObjectStoreHook(BaseHook):
+    """An S3 store: ``host`` is its address, login the access key, password the secret key, extra may name a region.
+
+    :param pool: replaces the network in tests.
+    """
+
+    conn_name_attr = "object_store_conn_id"
+    default_conn_name = "object_store_default"
+    conn_type = "object_store"
+    hook_name = "S3 object store"
+
+    def __init__(
+        self, object_store_conn_id: str = default_conn_name, *, pool: urllib3.PoolManager | None = None
+    ) -> None:
+        super().__init__()
+        self.object_store_conn_id = object_store_conn_id
+        self._given_pool = pool
+
+    @cached_property
+    def _connection(self) -> Any:
+        return self.get_connection(self.object_store_conn_id)
+
+    @cached_property
+    def _pool(self) -> urllib3.PoolManager:
+        return self._given_pool or urllib3_pool(verify=tls_verify(self._connection))
+
+    @cached_property
+    def address(self) -> str:
+        """Return the store's base URL."""
+        return base_url(self._connection)
+
+    @cached_property
+    def client(self) -> Any:
+        """Return the minio client."""
+        from minio import Minio
+
+        parts = urlsplit(self.address)
+        return Minio(
+            parts.netloc,
+            access_key=self._connection.login,
+            secret_key=self._connection.password,
+            secure=parts.scheme == "https",
+            # Without a region the client would ask the server for the bucket's before every first call.
+            region=str(self._connection.extra_dejson.get("region", "us-east-1")),
+            http_client=self._pool,
+        )
+
+    def read(self, bucket: str, key: str) -> bytes | None:
+        """Return an object's bytes; None when the bucket has no such key.
+
+        :raises BucketNotFound: there is no such bucket.
+        """
+        from minio.error import S3Error
+
+        with self._errors(f"object {bucket}/{key}"):
+            try:
+                response = self.client.get_object(bucket, key)
+            except S3Error as error:
+                if error.code == "NoSuchKey":
+                    return None
+                raise
+            try:
+                body: bytes = response.read()
+                return body
+            finally:
+                response.close()
+                response.release_conn()
+
+    def put_new(self, bucket: str, key: str, body: bytes, content_type: str = "application/json") -> bool:
+        """Write an object unless its key exists; False when it does.
+
+        minio 7.2's `put_object` has no way to send If-None-Match, so the write goes through an address that the
+        same client signs; headers beyond `host` are not part of a presigned signature.
+
+        :raises BucketNotFound: there is no such bucket.
+        """
+        what = f"object {bucket}/{key}"
+        with self._errors(what):
+            address = self.client.get_presigned_url("PUT", bucket, key, expires=SIGNED_FOR)
+            answer = self._pool.request(
+                "PUT", address, body=body, headers={"If-None-Match": "*", "Content-Type": content_type}, redirect=False
+            )
+        if answer.status == 412:
+            return False
+        if answer.status >= 300:
+            code = _tag(answer.data, "Code")
+            kind = BucketNotFound if code == "NoSuchBucket" else error_for_status(answer.status)
+            raise kind(f"The object store answered {answer.status} {code} to the write of {what}.")
+        return True
+
+    def keys(self, bucket: str, prefix: str) -> Iterator[str]:
+        """Yield the keys below a prefix, in order."""
+        with self._errors(f"keys of {bucket} below {prefix}"):
+            for found in self.client.list_objects(bucket, prefix=prefix, recursive=True):
+                yield found.object_name
+
+    def url(self, bucket: str, key: str) -> str:
+        """Return the address of an object; opening it takes a signature."""
+        return self.address + url_path(bucket) + url_path(*key.split("/"))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """List the buckets: address, key and signature in one."""
+        try:
+            with self._errors("the list of buckets"):
+                names = sorted(bucket.name for bucket in self.client.list_buckets())
+        except PlatformError as error:
+            return False, str(error)
+        return True, f"{self.address} answers and shows the buckets {', '.join(names) or '(none)'}."
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        from minio.error import InvalidResponseError, S3Error, ServerError
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except S3Error as error:
+            kind = BucketNotFound if error.code == "NoSuchBucket" else error_for_status(error.response.status)
+            raise kind(f"The object store answered {error.code} for {what}: {error.message}") from error
+        except ServerError as error:
+            kind = error_for_status(error.status_code)
+            raise kind(f"The object store answered {error.status_code} for {what}.") from error
+        except (HTTPError, InvalidResponseError) as error:
+            raise Unreachable(
+                f"The object store at {self.address} gave no usable answer for {what}: {type(error).__name__}. "
+                "Check that it runs and that the connection's address is right."
+            ) from error
+
+
+def _tag(xml: bytes, name: str) -> str:
+    """Return the text of one element of an S3 error, which is flat."""
+    head, found, rest = xml.decode(errors="replace").partition(f"<{name}>")
+    return rest.partition("<")[0] if found else head[:60]

@@ -1,0 +1,99 @@
+import io
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import urllib3
+
+from platform_ops.common.errors import AuthenticationFailed, Busy, Unreachable
+from platform_ops.systems.object_store.errors import BucketNotFound
+from platform_ops.systems.object_store.hook import ObjectStoreHook
+
+SECRET = "s3cret-of-the-store"
+
+
+def error(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>why</Message><Resource>/b</Resource></Error>".encode()
+
+
+class Pool(urllib3.PoolManager):
+    """A store that answers one thing and remembers what was sent."""
+
+    def __init__(self, status: int, body: bytes = b"", failure: Exception | None = None) -> None:
+        super().__init__()
+        self.status, self.body, self.failure = status, body, failure
+        self.sent: list[tuple[str, str, dict[str, Any]]] = []
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
+        self.sent.append((method, url, options))
+        if self.failure:
+            raise self.failure
+        return urllib3.HTTPResponse(
+            body=io.BytesIO(self.body),
+            status=self.status,
+            headers={"Content-Type": "application/xml"},
+            preload_content=False,
+        )
+
+
+@pytest.fixture(autouse=True)
+def connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {
+        "conn_type": "object_store", "host": "http://s3.example.com:9000", "login": "key", "password": SECRET,
+    }  # fmt: skip
+    monkeypatch.setenv("AIRFLOW_CONN_OBJECT_STORE_DEFAULT", json.dumps(fields))
+
+
+def test_an_object_is_read_whole() -> None:
+    assert ObjectStoreHook(pool=Pool(200, b"{}")).read("evidence", "runs/1.json") == b"{}"
+
+
+def test_only_a_missing_key_is_nothing() -> None:
+    assert ObjectStoreHook(pool=Pool(404, error("NoSuchKey"))).read("evidence", "x") is None
+    with pytest.raises(BucketNotFound, match="object evidence/x"):
+        ObjectStoreHook(pool=Pool(404, error("NoSuchBucket"))).read("evidence", "x")
+
+
+def test_a_new_object_is_written_on_condition_and_the_secret_stays_here() -> None:
+    pool = Pool(200)
+    assert ObjectStoreHook(pool=pool).put_new("evidence", "runs/a b.json", b"{}")
+    method, url, options = pool.sent[0]
+    assert method == "PUT"
+    assert urlsplit(url).path == "/evidence/runs/a%20b.json"
+    assert "X-Amz-Signature" in parse_qs(urlsplit(url).query)
+    assert options["headers"]["If-None-Match"] == "*"
+    assert options["body"] == b"{}"
+    assert SECRET not in repr(pool.sent)
+
+
+def test_an_object_that_exists_is_left_alone() -> None:
+    assert not ObjectStoreHook(pool=Pool(412, error("PreconditionFailed"))).put_new("evidence", "x", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "SignatureDoesNotMatch", AuthenticationFailed),
+        (404, "NoSuchBucket", BucketNotFound),
+        (503, "SlowDown", Busy),
+    ],
+)
+def test_a_refused_write_says_what_and_why(status: int, code: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=f"{status} {code} to the write of object evidence/x"):
+        ObjectStoreHook(pool=Pool(status, error(code))).put_new("evidence", "x", b"{}")
+
+
+def test_no_answer_names_the_address() -> None:
+    pool = Pool(0, failure=urllib3.exceptions.ProtocolError("gone"))
+    with pytest.raises(Unreachable, match=r"http://s3.example.com:9000 gave no usable answer"):
+        ObjectStoreHook(pool=pool).read("evidence", "x")
+    good, said = ObjectStoreHook(pool=pool).test_connection()
+    assert not good
+    assert "no usable answer" in said
+
+
+def test_the_address_of_an_object_keeps_its_folders_and_encodes_the_rest() -> None:
+    assert (
+        ObjectStoreHook().url("evidence", "runs/a b/1.json") == "http://s3.example.com:9000/evidence/runs/a%20b/1.json"
+    )
