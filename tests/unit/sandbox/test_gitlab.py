@@ -248,7 +248,7 @@ def test_git_needs_a_token(client, sha):
     assert answer.headers["Content-Type"] == "application/x-git-upload-pack-advertisement"
     assert sha in answer.text
     assert client.get(path.replace("storefront", "nope"), headers=basic("glpat-dana")).status_code == 404
-    assert client.get("/shop/storefront.git/config", headers=basic("glpat-dana")).status_code == 404
+    assert client.get("/shop/storefront.git/HEAD", headers=basic("glpat-dana")).status_code == 404
 
 
 def push(client, old, new, ref):
