@@ -10,6 +10,7 @@ import re
 import tarfile
 import threading
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +53,7 @@ def not_found(message: str) -> HarborError:
 
 
 class Store:
-    """All state; every public method takes the lock itself."""
+    """All state; every change takes the lock and is on disk before it returns."""
 
     def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
         self.folder = folder
@@ -280,7 +281,10 @@ class Store:
             self._save()
 
     def _begin_scan(self, artifact: Row) -> None:
-        packages = set(_packages(self.blob_path(digest) for digest in artifact["layers"]))
+        try:
+            packages = set(_packages(self.blob_path(digest) for digest in artifact["layers"]))
+        except (tarfile.TarError, OSError, EOFError, zlib.error, UnicodeDecodeError):
+            packages = {UNSCANNABLE}
         found = [
             {
                 "id": KNOWN_BAD[package][0], "package": package[0], "version": package[1],

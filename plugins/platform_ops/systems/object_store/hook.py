@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
+from hashlib import md5
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -101,9 +103,13 @@ class ObjectStoreHook(BaseHook):
         what = f"object {bucket}/{key}"
         with self._errors(what):
             address = self.client.get_presigned_url("PUT", bucket, key, expires=SIGNED_FOR)
-            answer = self._pool.request(
-                "PUT", address, body=body, headers={"If-None-Match": "*", "Content-Type": content_type}, redirect=False
-            )
+            headers = {
+                "If-None-Match": "*",
+                "Content-Type": content_type,
+                # A bucket with a default retention takes no object without it (AWS, Object Lock considerations).
+                "Content-MD5": b64encode(md5(body, usedforsecurity=False).digest()).decode(),
+            }
+            answer = self._pool.request("PUT", address, body=body, headers=headers, redirect=False)
         if answer.status == 412:
             return False
         if answer.status >= 300:

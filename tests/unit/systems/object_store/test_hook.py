@@ -63,6 +63,7 @@ def test_a_new_object_is_written_on_condition_and_the_secret_stays_here() -> Non
     assert urlsplit(url).path == "/evidence/runs/a%20b.json"
     assert "X-Amz-Signature" in parse_qs(urlsplit(url).query)
     assert options["headers"]["If-None-Match"] == "*"
+    assert options["headers"]["Content-MD5"] == "mZFLkyvTelC5g8XnyQrpOw=="  # a bucket with a retention asks for it
     assert options["body"] == b"{}"
     assert SECRET not in repr(pool.sent)
 
