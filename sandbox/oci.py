@@ -117,7 +117,7 @@ def _push_blob(client: httpx.Client, repository: str, blob: bytes) -> None:
 
 def _tar(source: Path) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path in sorted(source.rglob("*")):
             archive.add(path, arcname=path.relative_to(source).as_posix(), recursive=False, filter=_anonymous)
     return buffer.getvalue()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -107,7 +108,7 @@ def httpx_client(
     :param verify: False or the path of a CA bundle.
     :param inner: replaces the network in tests.
     """
-    return httpx.Client(
+    client = httpx.Client(
         base_url=base_url,
         headers=dict(headers or {}),
         auth=auth,
@@ -115,6 +116,9 @@ def httpx_client(
         transport=Transport(inner or httpx.HTTPTransport(verify=verify)),
         follow_redirects=False,
     )
+    # A session cookie would make Harbor ask every write for a CSRF token (goharbor/harbor issue 20048).
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return client
 
 
 def _plain_text(response: httpx.Response) -> str:

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from platform_ops.common.errors import AuthenticationFailed, Busy, Invalid, NotFound, PlatformError, Unreachable
-from platform_ops.common.http import LARGEST_ANSWER, HttpApi, Transport, url_path
+from platform_ops.common.http import LARGEST_ANSWER, HttpApi, Transport, httpx_client, url_path
 
 
 def api(handler: Callable[[httpx.Request], httpx.Response], pauses: list[float] | None = None) -> HttpApi:
@@ -72,3 +72,16 @@ def test_an_endless_answer_is_cut_off() -> None:
 
 def test_a_slash_inside_a_segment_stays_inside() -> None:
     assert url_path("projects", "a/../b", "x y") == "/projects/a%2F..%2Fb/x%20y"
+
+
+def test_no_cookie_is_sent_back() -> None:
+    seen: list[str | None] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("Cookie"))
+        return httpx.Response(200, headers={"Set-Cookie": "sid=1; Path=/"})
+
+    client = httpx_client("http://harbor.example.com", inner=httpx.MockTransport(handler))
+    client.get("/a")
+    client.get("/b")
+    assert seen == [None, None]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from http.cookiejar import DefaultCookiePolicy
 from itertools import product
 from typing import Any
 
@@ -72,8 +71,6 @@ class HarborHook(BaseHook):
             verify=tls_verify(connection),
             inner=self._inner,
         )
-        # With a session cookie Harbor asks every write for a CSRF token (goharbor/harbor issue 20048).
-        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         return HttpApi("Harbor", client, error_text=_error_text)
 
     def artifact(self, project: str, repository: str, reference: str) -> Artifact | None:
