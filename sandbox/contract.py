@@ -18,7 +18,6 @@ PORTS = {
     "kubernetes_rc": 6,
     "kubernetes_prod": 7,
     "object_store": 8,
-    "object_store_engine": 9,
     "postgres": 10,
 }
 """Port of each server, counted from the base port."""

@@ -15,7 +15,7 @@ from typing import Any
 from sandbox import airflow, connections, contract, postgres, processes
 from sandbox.processes import ROOT, AbandonedError, Record, SandboxError
 
-STAND_INS = tuple(name for name in contract.PORTS if name not in ("airflow", "object_store_engine", "postgres"))
+STAND_INS = tuple(name for name in contract.PORTS if name not in ("airflow", "postgres"))
 SYSTEMS = (postgres.NAME, *STAND_INS, *airflow.COMPONENTS)
 """Every server's name, in the order of starting."""
 
@@ -25,7 +25,7 @@ STOP_SECONDS = 10.0
 MARK = "this-is-a-platform-ops-sandbox"
 """A file of this name makes a folder a state folder; without it nothing is ever removed."""
 
-PORT_OF = {"object_store_engine": "object_store", "airflow": "airflow-api-server"}
+PORT_OF = {"airflow": "airflow-api-server"}
 """Who listens on a port that bears another name."""
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from platform_ops.approvals.identities import Identities
 from platform_ops.common.errors import Refused
+from platform_ops.common.records import Answer
 
 APPROVE = "Approve"
 REJECT = "Reject"
+_BOUND = re.compile(r"Bound to ([0-9a-f]{64})")
 
 
 class ApprovalError(Refused):
@@ -39,23 +41,23 @@ class ApprovalForeign(ApprovalError):
     """The answer is to another question, or from somebody who may not answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class GivenAnswer:
-    """What the server keeps of one gate's newest try.
-
-    :param binding: the binding found in the request's text.
-    :param by: the Airflow account, stamped by the server; None for the default taken at expiry.
-    """
-
-    binding: str | None
-    chosen: tuple[str, ...]
-    by: str | None
-    answered_at: datetime | None
-
-
 def binding(subject: Mapping[str, str]) -> str:
     """Return the hash that ties an answer to exactly what was shown: service, environment, digest, difference, run."""
     return hashlib.sha256(json.dumps(dict(subject), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def binding_line(bound_to: str) -> str:
+    """Return the last line of a request's text, which carries its binding."""
+    return f"Bound to {bound_to}"
+
+
+def bound_by(text: str) -> str | None:
+    """Return the binding a request's text carries.
+
+    Only the last line counts: the lines above quote commit titles, which anybody may write.
+    """
+    found = _BOUND.fullmatch(text.rpartition("\n")[2])
+    return found[1] if found else None
 
 
 def participants(
@@ -90,7 +92,7 @@ def may_answer(
 
 
 def judge(
-    answers: Sequence[GivenAnswer | None],
+    answers: Sequence[Answer | None],
     *,
     bound_to: str,
     allowed: Collection[str],
@@ -114,7 +116,7 @@ def judge(
 
 
 def _judge_one(
-    answer: GivenAnswer | None, bound_to: str, allowed: Collection[str], now: datetime, expires_after: timedelta
+    answer: Answer | None, bound_to: str, allowed: Collection[str], now: datetime, expires_after: timedelta
 ) -> str:
     if answer is None or answer.answered_at is None:
         raise NotApproved("No answer to the approval is on Airflow's server. Clear the gate to ask again.")
@@ -122,10 +124,10 @@ def _judge_one(
         raise ApprovalExpired(f"Nobody answered within {expires_after}; that means no. Start a new run to ask again.")
     if answer.chosen != (APPROVE,):
         raise ApprovalRejected(f"{answer.by} said no.", facts={"rejected_by": answer.by})
-    if answer.binding != bound_to:
+    if bound_by(answer.body) != bound_to:
         raise ApprovalForeign(
             f"{answer.by} approved something else: the digest or the GitOps file has changed since. Start a new run.",
-            facts={"approved": answer.binding, "now": bound_to},
+            facts={"approved": bound_by(answer.body), "now": bound_to},
         )
     if answer.by not in allowed:
         raise ApprovalForeign(f"{answer.by} may not approve this: only {', '.join(sorted(allowed))} may.")

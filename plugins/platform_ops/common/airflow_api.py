@@ -5,74 +5,18 @@ It serves the steps (as the viewer account of connection ``airflow_api``) and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from platform_ops.common.connections import base_url, tls_verify
-from platform_ops.common.errors import AuthenticationFailed
 from platform_ops.common.http import HttpApi, httpx_client, url_path
+from platform_ops.common.records import Answer, RunRecord, TaskRecord
 from platform_ops.common.report import REPORT_KEY
 
 PAGE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRecord:
-    """One task of a run.
-
-    :param report: what the step left (``common/report.py``); None when it left nothing yet.
-    """
-
-    task_id: str
-    state: str | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    try_number: int
-    report: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One run of a DAG.
-
-    :param started_by: the Airflow account that started it.
-    """
-
-    dag_id: str
-    run_id: str
-    state: str
-    started_by: str | None
-    queued_at: datetime | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    conf: dict[str, Any]
-    tasks: tuple[TaskRecord, ...]
-
-    def report(self, task_id: str) -> dict[str, Any]:
-        """Return the report of a task; empty when there is none."""
-        found = next((task for task in self.tasks if task.task_id == task_id), None)
-        return (found.report if found else None) or {}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What Airflow's server keeps of one request to a person.
-
-    :param by: the account that answered, stamped by the server; None for the default taken at expiry.
-    """
-
-    subject: str
-    body: str
-    chosen: tuple[str, ...]
-    by: str | None
-    asked_at: datetime
-    answered_at: datetime | None
-    assigned: tuple[str, ...] = field(default=())
 
 
 def _time(value: str | None) -> datetime | None:
@@ -140,10 +84,8 @@ class AirflowApi:
 
     def _client(self, address: str, token: str, *, verify: bool | str) -> HttpApi:
         headers = {"Authorization": f"Bearer {token}"}
-        # Airflow sits below the path of its base URL when a proxy adds one.
-        root = f"{address.rstrip('/')}/" if urlsplit(address).path else address
         return HttpApi(
-            "Airflow", httpx_client(root, headers=headers, verify=verify, inner=self._inner), error_text=_error_text
+            "Airflow", httpx_client(address, headers=headers, verify=verify, inner=self._inner), error_text=_error_text
         )
 
     def run(self, dag_id: str, run_id: str) -> RunRecord:
@@ -199,15 +141,11 @@ class AirflowApi:
         if response.status_code == 404:
             return None
         detail = response.json()
-        asked_at = _time(detail.get("created_at"))
-        if asked_at is None:
-            raise AuthenticationFailed(f"Airflow gave no time for the request of {task_id}; an answer can't be judged.")
         return Answer(
             subject=detail["subject"],
             body=detail.get("body") or "",
             chosen=tuple(detail.get("chosen_options") or ()),
             by=(detail.get("responded_by_user") or {}).get("id"),
-            asked_at=asked_at,
             answered_at=_time(detail.get("responded_at")),
             assigned=tuple(user["id"] for user in detail.get("assigned_users") or ()),
         )

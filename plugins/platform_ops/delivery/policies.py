@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from platform_ops.common.errors import Refused
-
-SEVERITIES = ("None", "Unknown", "Negligible", "Low", "Medium", "High", "Critical")
+from platform_ops.systems.harbor.models import Severity
 
 
 class ScanAbovePolicy(Refused):
@@ -21,21 +20,18 @@ class Unproven(Refused):
     """Production takes only a digest that was proven in rc."""
 
 
-def check_scan(service: str, severity: str, counts: Mapping[str, int], allowed: str) -> None:
+def check_scan(service: str, severity: Severity, counts: Mapping[str, int], allowed: Severity) -> None:
     """Compare a scan's worst finding with the catalogue's limit.
 
-    :raises ScanAbovePolicy: it is worse. ``Unknown`` counts as worse than any limit but Critical: no data is not fine.
+    :raises ScanAbovePolicy: it is worse. ``Unknown`` may be anything, so only a limit of ``Critical`` lets it pass.
     """
-    limit = SEVERITIES.index(allowed)
-    rank = SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
-    if severity == "Unknown":
-        rank = SEVERITIES.index("High")
-    if rank > limit:
-        found = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or severity
+    worst = Severity.CRITICAL if severity is Severity.UNKNOWN else severity
+    if worst > allowed:
+        found = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or severity.word
         raise ScanAbovePolicy(
-            f"The scan of {service} found {found}; at most {allowed} is allowed. "
+            f"The scan of {service} found {found}; at most {allowed.word} is allowed. "
             "Update the dependencies named in Harbor's report, or have the catalogue entry reviewed.",
-            facts={"severity": severity, "allowed": allowed, "counts": dict(counts)},
+            facts={"severity": severity.word, "allowed": allowed.word, "counts": dict(counts)},
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from platform_ops.common.documents import BadDocument, load_document
 from platform_ops.common.settings import include
+from platform_ops.systems.harbor.models import Severity
 
 SCHEMA = "service.schema.json"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -76,7 +77,7 @@ class Service:
     harbor_connection: str
     image_project: str
     image_repository: str
-    highest_severity: str
+    highest_severity: Severity
     gitops_connection: str
     gitops_branch: str
     gitops_path: str
@@ -111,7 +112,7 @@ def service_from(document: Mapping[str, Any]) -> Service:
         harbor_connection=image.get("connection", "harbor_default"),
         image_project=image["project"],
         image_repository=image["repository"],
-        highest_severity=image["highest_severity"],
+        highest_severity=Severity[image["highest_severity"].upper()],
         gitops_connection=gitops.get("connection", "gitops_default"),
         gitops_branch=gitops.get("branch", "main"),
         gitops_path=gitops["path"],

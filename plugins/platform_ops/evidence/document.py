@@ -9,7 +9,7 @@ from typing import Any
 
 import rfc8785
 
-from platform_ops.common.airflow_api import RunRecord, TaskRecord
+from platform_ops.common.records import RunRecord, TaskRecord
 
 BUCKET = "evidence"
 FORMAT = "platform-ops/evidence/1"

@@ -22,8 +22,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.exceptions import HTTPException as AnyHttpError
 
-from platform_ops.common.airflow_api import AirflowApi, RunRecord
+from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import AuthenticationFailed, NotFound, PlatformError
+from platform_ops.common.records import RunRecord
 from platform_ops.common.settings import airflow_url, run_page_url
 from platform_ops.web import hooks
 from platform_ops.web.pages import headers, write

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
 
-from platform_ops.common.airflow_api import RunRecord
+from platform_ops.common.records import RunRecord
 from platform_ops.web.story_model import Moment
 from platform_ops.web.story_words import moment, span, text, words
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
-from platform_ops.common.airflow_api import RunRecord
+from platform_ops.common.records import RunRecord
 from platform_ops.web.story_model import (
     Commit,
     DiffLine,

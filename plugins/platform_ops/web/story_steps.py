@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from platform_ops.common.airflow_api import RunRecord, TaskRecord
+from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.web.story_model import Bar, Fact, State, Step
 from platform_ops.web.story_words import inner, links, moment, moment_from, number, span, text, texts, words
 

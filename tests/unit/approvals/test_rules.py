@@ -12,14 +12,16 @@ from platform_ops.approvals.rules import (
     ApprovalExpired,
     ApprovalForeign,
     ApprovalRejected,
-    GivenAnswer,
     NotApproved,
     TooFewApprovers,
     binding,
+    binding_line,
+    bound_by,
     judge,
     may_answer,
     participants,
 )
+from platform_ops.common.records import Answer
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 DAY = timedelta(hours=24)
@@ -33,13 +35,11 @@ EVERYBODY = Identities(
 )
 
 
-def answer(
-    by: str | None = "paula", chosen: str = APPROVE, bound: str = BOUND, at: datetime | None = NOW
-) -> GivenAnswer:
-    return GivenAnswer(bound, (chosen,), by, at)
+def answer(by: str | None = "paula", chosen: str = APPROVE, bound: str = BOUND, at: datetime | None = NOW) -> Answer:
+    return Answer("Release web?", f"Look:\n\n{binding_line(bound)}", (chosen,), by, at, ("paula", "quentin"))
 
 
-def verdict(*answers: GivenAnswer | None, now: datetime = NOW) -> tuple[str, ...]:
+def verdict(*answers: Answer | None, now: datetime = NOW) -> tuple[str, ...]:
     return judge(answers, bound_to=BOUND, allowed=("paula", "quentin"), now=now, expires_after=DAY)
 
 
@@ -65,7 +65,7 @@ def test_a_yes_by_somebody_who_may_counts() -> None:
     ],
 )
 def test_everything_else_is_a_no_with_its_reason(
-    given_answers: list[GivenAnswer | None], error: type[ApprovalError], said: str
+    given_answers: list[Answer | None], error: type[ApprovalError], said: str
 ) -> None:
     with pytest.raises(error, match=said):
         verdict(*given_answers)
@@ -107,3 +107,9 @@ def test_nobody_who_took_part_is_ever_asked_and_the_list_is_never_empty(
 @given(st.dictionaries(st.text(), st.text()), st.dictionaries(st.text(), st.text()))
 def test_the_binding_tells_different_subjects_apart(one: dict[str, str], other: dict[str, str]) -> None:
     assert (binding(one) == binding(other)) == (one == other)
+
+
+def test_a_binding_quoted_from_a_commit_title_does_not_count() -> None:
+    text = f"Commits:\n{binding_line(BOUND)}\n\n{binding_line('e' * 64)}"
+    assert bound_by(text) == "e" * 64
+    assert bound_by(f"{binding_line(BOUND)}\nmore") is None

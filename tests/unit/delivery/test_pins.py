@@ -33,6 +33,13 @@ def test_what_is_written_is_read_back_and_the_rest_stays() -> None:
     assert f'"{PIN.commit}"' in after, "a hash of digits only must not become a number"
 
 
+def test_a_tag_gives_way_to_the_digest() -> None:
+    tagged = FIRST.replace("- name: shop/web ", '- newTag: "1.2"\n  name: shop/web ')
+    after = write_pin(tagged, "shop/web", PATH, PIN, REGISTRY)
+    assert "1.2" not in after
+    assert read_pin(after, "shop/web", PATH) == PIN
+
+
 def test_the_same_pin_changes_nothing() -> None:
     once = write_pin(FIRST, "shop/web", PATH, PIN, REGISTRY)
     twice = write_pin(once, "shop/web", PATH, PIN, REGISTRY)

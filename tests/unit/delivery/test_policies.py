@@ -1,7 +1,6 @@
 import pytest
 
 from platform_ops.delivery.policies import (
-    SEVERITIES,
     ForeignImage,
     ScanAbovePolicy,
     Unproven,
@@ -10,24 +9,28 @@ from platform_ops.delivery.policies import (
     check_scan,
     proof_key,
 )
+from platform_ops.systems.harbor.models import Severity
 
 DIGEST = "sha256:" + "a" * 64
 
 
-@pytest.mark.parametrize("allowed", [s for s in SEVERITIES if s != "Unknown"])
-@pytest.mark.parametrize("found", [s for s in SEVERITIES if s != "Unknown"])
-def test_only_what_is_worse_than_allowed_is_refused(found: str, allowed: str) -> None:
-    if SEVERITIES.index(found) <= SEVERITIES.index(allowed):
-        check_scan("web", found, {found: 1}, allowed)
+KNOWN = [severity for severity in Severity if severity is not Severity.UNKNOWN]
+
+
+@pytest.mark.parametrize("allowed", KNOWN)
+@pytest.mark.parametrize("found", KNOWN)
+def test_only_what_is_worse_than_allowed_is_refused(found: Severity, allowed: Severity) -> None:
+    if found <= allowed:
+        check_scan("web", found, {found.word: 1}, allowed)
     else:
-        with pytest.raises(ScanAbovePolicy, match=f"found 1 {found}; at most {allowed}"):
-            check_scan("web", found, {found: 1}, allowed)
+        with pytest.raises(ScanAbovePolicy, match=f"found 1 {found.word}; at most {allowed.word}"):
+            check_scan("web", found, {found.word: 1}, allowed)
 
 
-@pytest.mark.parametrize("word", ["Unknown", "Catastrophic", ""])
-def test_a_severity_we_do_not_know_is_not_fine(word: str) -> None:
-    with pytest.raises(ScanAbovePolicy):
-        check_scan("web", word, {}, "Medium")
+@pytest.mark.parametrize("allowed", [severity for severity in KNOWN if severity is not Severity.CRITICAL])
+def test_a_severity_nobody_knows_is_not_fine(allowed: Severity) -> None:
+    with pytest.raises(ScanAbovePolicy, match="found Unknown"):
+        check_scan("web", Severity.UNKNOWN, {}, allowed)
 
 
 def test_an_image_of_the_same_tree_is_ours_whatever_commit_it_names() -> None:

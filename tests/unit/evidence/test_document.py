@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
-from platform_ops.common.airflow_api import RunRecord, TaskRecord
+from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.common.report import Link, StepReport
 from platform_ops.evidence.document import build, canonical, key, sha256
 

@@ -69,11 +69,11 @@ def test_purge_removes_nothing_but_a_state_folder(tmp_path: Path, state: Path) -
 
 
 def test_every_busy_port_is_named_before_anything_starts(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "is_free", lambda port: port not in (21000, 21003, 21009))
+    monkeypatch.setattr(processes, "is_free", lambda port: port not in (21000, 21003, 21010))
     monkeypatch.setattr(lifecycle, "_start_everything", lambda run: pytest.fail("started"))
     with pytest.raises(SandboxError) as caught:
         lifecycle.up(state)
-    for line in ("21000, which airflow needs", "21003, which harbor needs", "21009, which object_store_engine needs"):
+    for line in ("21000, which airflow needs", "21003, which harbor needs", "21010, which postgres needs"):
         assert line in str(caught.value)
     assert "--base-port" in str(caught.value)
 

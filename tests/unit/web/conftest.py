@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from platform_ops.common.airflow_api import RunRecord, TaskRecord
+from platform_ops.common.records import RunRecord, TaskRecord
 
 with warnings.catch_warnings():
     # Airflow's own API imports Starlette's test client, which asks for httpx2; it need not, it works with httpx.

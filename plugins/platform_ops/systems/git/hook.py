@@ -15,9 +15,9 @@ from typing import Self
 from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url
-from platform_ops.common.errors import FailNow, PlatformError
+from platform_ops.common.errors import NotFound, PlatformError
 from platform_ops.common.git_command import git, git_environment
-from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, PushRejected, StillRejected
+from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, GitFailed, PushRejected, StillRejected
 from platform_ops.systems.git.models import Commit, FileEdit
 
 PUSH_TRIES = 8
@@ -123,9 +123,9 @@ class Repository:
             return
         try:
             self._git("fetch", "--quiet", "--no-tags", "--filter=blob:none", "--end-of-options", "origin", sha)
-        except FailNow as error:
-            if not self.branches():
-                raise
+        except (NotFound, GitFailed) as error:
+            # A missing repository gives the same words; then this raises instead.
+            self.branches()
             message = f"Commit {sha} is not in {self.address}: it was never pushed, or was forced away."
             raise CommitNotFound(message) from error
 

@@ -19,14 +19,9 @@ class ScanStatus(Enum):
     ERROR = "Error"
 
     @property
-    def is_waiting(self) -> bool:
-        """Say whether no scanner has begun yet."""
-        return self in (ScanStatus.PENDING, ScanStatus.SCHEDULED)
-
-    @property
     def is_going_on(self) -> bool:
         """Say whether the scan will still end by itself."""
-        return self.is_waiting or self is ScanStatus.RUNNING
+        return self in (ScanStatus.PENDING, ScanStatus.SCHEDULED, ScanStatus.RUNNING)
 
 
 class Severity(IntEnum):

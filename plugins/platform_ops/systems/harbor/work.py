@@ -49,8 +49,6 @@ class ImageScan:
     def probe(self, handle: Handle) -> Probe:
         """Look once."""
         scan = self._artifact().scan
-        if scan.status.is_waiting:
-            return Probe("queued", "waiting for a scanner", handle)
         return Probe("running" if scan.status.is_going_on else "ended", scan.detail, handle)
 
     def judge(self, handle: Handle) -> StepReport:

@@ -82,7 +82,7 @@ class JenkinsBuild:
         facts = self._facts(build, tests)
         name = f"{self.job} #{number}"
         if build.succeeded:
-            counted = f": {tests.total} tests passed" if tests else ""
+            counted = f": {tests.passed} tests passed" if tests else ""
             facts["image_tag"] = f"build-{self.job.rpartition('/')[2]}-{number}"
             return StepReport(f"Build {name}{counted}.", facts=facts, links=(self._page(number),))
         url = self.hook.build_url(self.job, number)

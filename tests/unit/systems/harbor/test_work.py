@@ -64,8 +64,8 @@ def test_any_other_scan_is_started_anew_once_and_then_fails_closed(
 @pytest.mark.parametrize(
     ("status", "state", "detail"),
     [
-        (ScanStatus.PENDING, "queued", "waiting for a scanner"),
-        (ScanStatus.SCHEDULED, "queued", "waiting for a scanner"),
+        (ScanStatus.PENDING, "running", "Pending"),
+        (ScanStatus.SCHEDULED, "running", "Scheduled"),
         (ScanStatus.RUNNING, "running", "Running"),
         (ScanStatus.SUCCESS, "ended", "Success"),
     ],
