@@ -24,7 +24,10 @@ PREWARMED = (
     "jsonschema",
     "kubernetes.client",
     "minio",
+    "platform_ops.approvals.gate",
     "platform_ops.common.operators",
+    "platform_ops.delivery.steps",
+    "platform_ops.delivery.teardowns",
     "ruamel.yaml",
 )
 

@@ -15,6 +15,8 @@ PlatformError
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -67,6 +69,16 @@ class Busy(TryAgain):
 
 class Superseded(PlatformError):
     """Newer work stands already; there is nothing left to do."""
+
+
+@contextmanager
+def with_facts(facts: Mapping[str, Any]) -> Iterator[None]:
+    """Give an error that leaves the block what was known before it; its own facts win."""
+    try:
+        yield
+    except PlatformError as error:
+        error.facts = {**facts, **error.facts}
+        raise
 
 
 def error_for_status(status: int) -> type[PlatformError]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
-from platform_ops.common.errors import PlatformError, Superseded, TimedOut
+from platform_ops.common.errors import PlatformError, Refused, Superseded, TimedOut
 from platform_ops.common.remote_work import Handle, Watch, WorkSpec
 from platform_ops.common.report import REPORT_KEY, StepReport
 from platform_ops.common.triggers import RemoteWorkTrigger
@@ -52,9 +52,11 @@ class StepOperator(BaseOperator):
         """
 
     def execute(self, context: Context) -> Any:
-        """Run the step and leave its report."""
+        """Run the step and leave its report; its facts are the run's result where the DAG says so."""
         with self.reporting(context):
-            self.hand_on(context, self.run_step(context))
+            report = self.run_step(context)
+            self.hand_on(context, report)
+            return report.facts if self.returns_dag_result else None
 
     def hand_on(self, context: Context, report: StepReport) -> None:
         """Leave the report for the page, the evidence and the later steps."""
@@ -72,7 +74,8 @@ class StepOperator(BaseOperator):
             self.hand_on(context, StepReport(str(newer), "superseded", newer.facts))
             raise AirflowSkipException(str(newer)) from newer
         except PlatformError as error:
-            self.hand_on(context, StepReport(str(error), "failed", error.facts, error=type(error).__name__))
+            outcome = "refused" if isinstance(error, Refused) else "failed"
+            self.hand_on(context, StepReport(str(error), outcome, error.facts, error=type(error).__name__))
             raise
 
 

@@ -22,7 +22,8 @@ class StepReport:
     """The result of one step, as it travels through XCom to the page and the evidence.
 
     :param summary: one plain sentence.
-    :param outcome: ``done``, ``reused`` (earlier work adopted), ``not needed``, ``superseded`` or ``failed``.
+    :param outcome: ``done``, ``reused`` (earlier work adopted), ``not needed``, ``superseded``, ``refused`` (by a
+        rule) or ``failed``.
     :param facts: JSON-able; never a secret.
     :param error: class name of the error that ended a failed step.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ def build(
     subject: Mapping[str, Any],
     observed: Mapping[str, Any],
     differences: Sequence[str],
+    without: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the document of one end of a run.
 
@@ -30,6 +31,7 @@ def build(
     :param subject: what the run was about, in the area's words.
     :param observed: what the systems said when asked again at the end.
     :param differences: sentences, where that is not what the steps reported.
+    :param without: tasks that are no steps: they store this document and tell of it.
     """
     return {
         "format": FORMAT,
@@ -39,7 +41,7 @@ def build(
         "started_by": run.started_by,
         "started_at": _stamp(run.started_at),
         "subject": dict(subject),
-        "steps": [_step(task) for task in run.tasks],
+        "steps": [_step(task) for task in run.tasks if task.task_id not in without],
         "observed": dict(observed),
         "differences": list(differences),
         "verdict": verdict,

@@ -59,6 +59,7 @@ _OUTCOMES = {
     "reused": State.REUSED,
     "not needed": State.NOT_NEEDED,
     "superseded": State.SUPERSEDED,
+    "refused": State.FAILED,
     "failed": State.FAILED,
 }
 _FACTS: Mapping[str, tuple[tuple[str, str, bool], ...]] = {

@@ -25,7 +25,10 @@ _FIELDS = "%x1e%H%x1f%T%x1f%P%x1f%an%x1f%ae%x1f%cn%x1f%ce%x1f%cI%x1f%s"
 
 
 class GitHook(BaseHook):
-    """A repository at an Airflow connection: ``host`` is its whole address, login and password are for HTTP."""
+    """A repository at an Airflow connection: ``host`` is its whole address, login and password are for HTTP.
+
+    The extra may name the ``author`` of our commits.
+    """
 
     conn_name_attr = "git_conn_id"
     default_conn_name = "gitops_default"
@@ -40,6 +43,12 @@ class GitHook(BaseHook):
     def address(self) -> str:
         """Return the repository's address."""
         return base_url(self.get_connection(self.git_conn_id))
+
+    @property
+    def author(self) -> str:
+        """Return who our commits are by, ``Name <address>``: the extra's ``author``."""
+        extra = self.get_connection(self.git_conn_id).extra_dejson
+        return str(extra.get("author") or "platform-ops <platform-ops@localhost>")
 
     def repository(self) -> Repository:
         """Return a throw-away copy to read from and push with."""

@@ -78,6 +78,10 @@ class DigestRollout:
         lasts = now - datetime.fromisoformat(since) >= timedelta(seconds=self.trouble_seconds)
         return Probe("ended" if lasts else "running", f"{detail}; {self._reasons(rollout, state)[0].message}", handle)
 
+    def is_done(self) -> bool:
+        """Say whether every pod runs the digest and is ready."""
+        return judge_rollout(self._rollout(), self.digest).done
+
     def judge(self, handle: Handle) -> StepReport:  # noqa: ARG002
         """Report the pods, or raise what keeps them from running.
 

@@ -1,0 +1,81 @@
+"""The gate: a task that asks people and waits without a worker."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+
+from platform_ops.approvals.rules import APPROVE, REJECT, binding_line
+from platform_ops.common.operators import StepOperator
+from platform_ops.common.report import StepReport
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a gate asks.
+
+    :param body: Markdown; the gate adds the line that carries the binding.
+    :param bound_to: hash of everything the answer depends on.
+    :param may_answer: Airflow accounts; never empty, since an empty list would admit everyone.
+    :param report: what the page shows while the gate waits.
+    """
+
+    subject: str
+    body: str
+    bound_to: str
+    may_answer: tuple[str, ...]
+    expires_after: timedelta
+    report: StepReport
+
+
+class ApprovalGate(HITLOperator, StepOperator):
+    """Asks the people the rules allow; expiry means no.
+
+    The answer protects nothing here: a person may set this task to success. The step that changes the world reads
+    the answer from Airflow's server and judges it again (``approvals/rules.py``).
+    """
+
+    # The text is written at run time from other people's data, and must not be rendered as a template.
+    template_fields: Sequence[str] = ()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(subject="", options=[APPROVE, REJECT], defaults=REJECT, **kwargs)
+
+    @abstractmethod
+    def ask(self, context: Context) -> Request | StepReport:
+        """Return what to ask, or the report when nobody needs to be asked."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Not used: a gate ends in `execute_complete`."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> None:
+        """Ask, or say that there is nothing to ask."""
+        with self.reporting(context):
+            asked = self.ask(context)
+        if isinstance(asked, StepReport):
+            self.hand_on(context, asked)
+            return
+        self.hand_on(context, asked.report)
+        self.subject = asked.subject
+        self.body = f"{asked.body.rstrip()}\n\n{binding_line(asked.bound_to)}"
+        self.assigned_users = [{"id": name, "name": name} for name in asked.may_answer]
+        self.response_timeout = asked.expires_after
+        super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
+        """End; what was answered stays on Airflow's server, where the judging step reads it."""
+        super().execute_complete(context, event)
+
+
+def expiry(expires_after: timedelta) -> str:
+    """Return when a request that is asked now expires, as ISO 8601."""
+    return (datetime.now(UTC) + expires_after).isoformat(timespec="seconds")

@@ -1,0 +1,92 @@
+"""A release's question to people: what is shown, who may answer, and whether there is a yes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from platform_ops.approvals.identities import load_identities
+from platform_ops.approvals.rules import binding, judge, may_answer, participants
+from platform_ops.common.airflow_api import AirflowApi
+from platform_ops.common.records import Answer
+from platform_ops.delivery.pins import Pin, difference_hash
+from platform_ops.delivery.release import Release
+from platform_ops.delivery.services import ApprovalPolicy
+from platform_ops.delivery.source import Source
+from platform_ops.systems.git.models import Commit
+
+GATES = ("approve_release",)
+"""The gates of the DAG, one for each person a quorum may ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person agrees to.
+
+    :param bound_to: hash of everything below that an answer depends on.
+    :param commits: what the release brings, newest first.
+    """
+
+    policy: ApprovalPolicy
+    digest: str
+    diff: str
+    commits: Sequence[Commit]
+    may_answer: tuple[str, ...]
+    bound_to: str
+
+
+def question(
+    release: Release, policy: ApprovalPolicy, source: Source, pin: Pin | None, *, digest: str, diff: str
+) -> Question:
+    """Put the question together from the systems as they are now.
+
+    :raises UnknownPerson: somebody who took part is not in the identities file.
+    :raises TooFewApprovers: not enough are left to ask.
+    """
+    commits = source.commits_since(pin, release.commit)
+    identities = load_identities()
+    asked_gitlab = {commit.sha for commit in commits if commit.is_merge} | {release.commit}
+    excluded = participants(
+        identities,
+        emails={email for commit in commits for email in (commit.author_email, commit.committer_email)},
+        mergers={user for sha in asked_gitlab for user in release.gitlab.mergers(release.service.project, sha)},
+        starter=release.started_by,
+    )
+    return Question(
+        policy=policy,
+        digest=digest,
+        diff=diff,
+        commits=commits,
+        may_answer=may_answer(identities, policy.approvers, excluded, policy.quorum),
+        bound_to=binding(
+            {
+                "service": release.service.name,
+                "environment": release.environment,
+                "commit": release.commit,
+                "digest": digest,
+                "diff": difference_hash(diff),
+                "run": release.run_id,
+            }
+        ),
+    )
+
+
+def answers(release: Release) -> tuple[Answer | None, ...]:
+    """Return what Airflow's server keeps of the answers."""
+    api = AirflowApi()
+    return tuple(api.answer(release.dag_id, release.run_id, gate) for gate in GATES)
+
+
+def approved_by(asked: Question, given: Sequence[Answer | None]) -> tuple[str, ...]:
+    """Return who said yes.
+
+    :raises ApprovalError: there is no valid yes.
+    """
+    return judge(
+        given,
+        bound_to=asked.bound_to,
+        allowed=asked.may_answer,
+        now=datetime.now(UTC),
+        expires_after=asked.policy.expires_after,
+    )

@@ -1,0 +1,64 @@
+"""What the systems say when they are asked again at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from platform_ops.common.errors import PlatformError
+from platform_ops.delivery.images import find_image
+from platform_ops.delivery.release import Release
+from platform_ops.systems.kubernetes.hook import KubernetesHook
+
+
+def _harbor(release: Release) -> str | None:
+    image = find_image(release, release.commit) if release.commit else None
+    return image.digest if image else None
+
+
+def _gitops(release: Release) -> str | None:
+    pin, _ = release.pinned()
+    return pin.digest if pin else None
+
+
+def _argocd(release: Release) -> str:
+    return release.argocd.application(release.target.application).sync_revision
+
+
+def _pods(release: Release) -> list[str]:
+    target = release.target
+    pods = KubernetesHook(target.cluster).rollout(target.namespace, target.deployment).pods
+    return sorted({pod.digest or "none yet" for pod in pods if not pod.terminating})
+
+
+READERS: Mapping[str, Callable[[Release], Any]] = {
+    "harbor": _harbor,
+    "gitops": _gitops,
+    "argocd_revision": _argocd,
+    "pods": _pods,
+}
+"""Each place that must hold the release, with who asks it."""
+
+
+def observe(release: Release) -> tuple[dict[str, Any], list[str]]:
+    """Ask every system; return what they said, and a sentence for each that said nothing."""
+    observed: dict[str, Any] = {}
+    silent = []
+    for place, read in READERS.items():
+        try:
+            observed[place] = read(release)
+        except PlatformError as error:
+            observed[place] = None
+            silent.append(f"{place} could not be asked again: {error}")
+    return observed, silent
+
+
+def differences(observed: Mapping[str, Any], digest: str) -> list[str]:
+    """Return a sentence for each place that holds another digest than was released."""
+    told = []
+    for place, name in (("harbor", "Harbor"), ("gitops", "GitOps")):
+        found = observed.get(place)
+        if found is not None and found != digest:
+            told.append(f"{name} holds {found}, not {digest}.")
+    told += [f"Pods run {found}, not {digest}." for found in observed.get("pods") or () if found != digest]
+    return told

@@ -1,0 +1,380 @@
+"""The steps of ``release_service``: the only code that joins several systems.
+
+Each re-reads what it acts on; what earlier steps reported is a hint. A killed step finds its own work again: tags and
+GitOps commits are what they would be, builds and syncs carry a marker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from platform_ops.approvals.gate import ApprovalGate, Request
+from platform_ops.common.errors import Refused, with_facts
+from platform_ops.common.operators import RemoteWorkOperator, StepOperator
+from platform_ops.common.remote_work import WorkSpec
+from platform_ops.common.report import Link, StepReport
+from platform_ops.delivery.images import (
+    check_built_from,
+    check_findings,
+    check_hint,
+    check_proven,
+    claim,
+    find_image,
+    leave_proof,
+    require_image,
+    tree_tag,
+)
+from platform_ops.delivery.permission import Question, answers, approved_by, question
+from platform_ops.delivery.pins import Pin, difference, write_pin
+from platform_ops.delivery.release import Release, check_parameters, reported
+from platform_ops.delivery.request import request
+from platform_ops.delivery.services import Environment
+from platform_ops.delivery.source import Source
+from platform_ops.delivery.standing import Standing, may_go_on
+from platform_ops.systems.git.models import Commit, FileEdit
+from platform_ops.systems.gitlab.models import CommitState
+from platform_ops.systems.harbor.models import Artifact
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+LISTED_COMMITS = 50
+
+
+class ImageDrifted(Refused):
+    """GitOps pins our commit with another digest than the one Harbor holds for it."""
+
+
+class ResolveCommit(StepOperator):
+    """Finds the commit on the environment's branch, tells GitLab, and compares it with what runs there."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Resolve; a commit that is behind what runs ends the run as superseded."""
+        check_parameters(context["dag_run"].conf)
+        release = Release.of(context)
+        project = release.gitlab.project(release.service.project)
+        with release.source() as source:
+            commit = source.commit(release.commit or source.head)
+            release = replace(release, commit=commit.sha)
+            link = Link(f"GitLab: commit {commit.sha[:12]}", f"{project.web_url}/-/commit/{commit.sha}")
+            facts = _about(release, commit)
+            with with_facts(facts):
+                self._announce(release)
+            facts["announced"] = True
+            with with_facts(facts):
+                pin, _ = release.pinned()
+                stand = source.standing(pin, commit.sha)
+                may_go_on(stand, pin, commit.sha, release.environment, None)
+            commits = source.commits_since(pin, commit.sha)
+        facts |= {
+            "previous": {"commit": pin.commit, "digest": pin.digest} if pin else None,
+            "already_pinned": stand is Standing.PINNED,
+            "authors": [
+                {"name": name, "email": email}
+                for name, email in dict.fromkeys((one.author_name, one.author_email) for one in (*commits, commit))
+            ],
+            "commits_since": {
+                "count": len(commits),
+                "commits": [
+                    {"sha": one.sha, "title": one.title, "author": one.author_name} for one in commits[:LISTED_COMMITS]
+                ],
+            },
+        }
+        return StepReport(f"{commit.sha[:12]} “{commit.title}” is {stand}.", facts=facts, links=(link,))
+
+    @staticmethod
+    def _announce(release: Release) -> None:
+        release.gitlab.set_status(
+            release.service.project,
+            release.commit,
+            name=release.status_name,
+            state=CommitState.RUNNING,
+            ref=release.branch,
+            target_url=release.page,
+            description=f"Releasing {release.service.name} to {release.environment}",
+        )
+
+
+def _about(release: Release, commit: Commit) -> dict[str, Any]:
+    return {
+        "service": release.service.name,
+        "environment": release.environment,
+        "project": release.service.project,
+        "branch": release.branch,
+        "commit": commit.sha,
+        "tree": commit.tree,
+        "title": commit.title,
+        "committed_at": commit.committed_at,
+        "authors": [{"name": commit.author_name, "email": commit.author_email}],
+        "reason": release.reason,
+        "announced": False,
+    }
+
+
+class BuildImage(RemoteWorkOperator):
+    """Finds the image of the commit or of its source tree at Harbor, else has Jenkins build it; tags it."""
+
+    def plan(self, context: Context) -> WorkSpec | StepReport:
+        """Return the report of an image that exists, else the build."""
+        release = Release.of(context)
+        resolved = reported(context, "resolve_commit")
+        if resolved.get("already_pinned"):
+            digest = (resolved.get("previous") or {}).get("digest")
+            return StepReport("This commit is pinned already.", "not needed", {"digest": digest})
+        image = find_image(release, release.commit)
+        if image:
+            return self._reused(image, image.digest, "this commit")
+        with release.source() as source:
+            tree = source.commit(release.commit).tree
+            image = find_image(release, tree_tag(tree))
+            if image:
+                check_built_from(release, source, image)
+                return self._reused(image, claim(release, image.digest, tree), "this source tree")
+        return WorkSpec(
+            "platform_ops.systems.jenkins.work.JenkinsBuild",
+            {
+                "job": release.service.job,
+                "tree": tree,
+                "commit": release.commit,
+                "attempt": release.attempt,
+                "jenkins_conn_id": release.service.jenkins_connection,
+            },
+        )
+
+    @staticmethod
+    def _reused(image: Artifact, digest: str, of: str) -> StepReport:
+        summary = f"Harbor has an image of {of}: {digest[:19]}."
+        return StepReport(summary, "reused", {"digest": digest}, (Link("Harbor: image", image.url),))
+
+    def conclude(self, context: Context, ended: StepReport) -> StepReport:
+        """Claim the tree for the built image, or adopt the one that was faster."""
+        release = Release.of(context)
+        with with_facts(ended.facts), release.source() as source:
+            tag = str(ended.facts["image_tag"])
+            image = find_image(release, tag)
+            if image is None:
+                raise Refused(
+                    f"The build succeeded, but Harbor has no image {release.service.image_name}:{tag}. "
+                    "Look at the end of the build's log; the job must push before it ends."
+                )
+            check_built_from(release, source, image)
+            tree = source.commit(release.commit).tree
+            digest = claim(release, image.digest, tree)
+        adopted = "" if digest == image.digest else f" Another build of this tree was faster: {digest[:19]} is used."
+        links = (*ended.links, Link("Harbor: image", image.url))
+        return replace(ended, summary=ended.summary + adopted, facts=ended.facts | {"digest": digest}, links=links)
+
+
+class VerifyImage(RemoteWorkOperator):
+    """Checks what the image was built from, its scan, and, for production, its proof from rc."""
+
+    def plan(self, context: Context) -> WorkSpec:
+        """Check the origin; return the scan."""
+        release = Release.of(context)
+        image = require_image(release)
+        with with_facts({"digest": image.digest, "tag": release.commit}):
+            check_hint(release, image, reported(context, "build_image").get("digest"))
+            with release.source() as source:
+                check_built_from(release, source, image)
+        service = release.service
+        return WorkSpec(
+            "platform_ops.systems.harbor.work.ImageScan",
+            {
+                "project": service.image_project,
+                "repository": service.image_repository,
+                "digest": image.digest,
+                "harbor_conn_id": service.harbor_connection,
+            },
+        )
+
+    def conclude(self, context: Context, ended: StepReport) -> StepReport:
+        """Compare the scan with the policy, and look for the proof."""
+        release = Release.of(context)
+        image = require_image(release)
+        facts: dict[str, Any] = {"digest": image.digest, "tag": release.commit}
+        with with_facts(facts):
+            facts |= check_findings(release, image)
+            with release.source() as source:
+                facts["image_commit"] = check_built_from(release, source, image)
+            facts["proof"] = check_proven(release, image.digest)
+        proven = " It ran healthy in rc." if facts["proof"] else ""
+        total = sum(facts["counts"].values())
+        found = f"{total} vulnerabilities, worst {facts['severity']}" if total else "no vulnerabilities"
+        summary = f"{image.digest[:19]} was built from this source tree; its scan found {found}.{proven}"
+        return StepReport(summary, facts=facts, links=ended.links)
+
+
+def _planned(release: Release, source: Source, text: str, pin: Pin | None, digest: str) -> str:
+    """Return the GitOps file as this release wants it; unchanged when nothing is left to change.
+
+    :raises Superseded: a newer commit is pinned with another digest.
+    :raises Diverged: another line of history is pinned.
+    :raises ImageDrifted: our commit is pinned with another digest.
+    """
+    stand = source.standing(pin, release.commit)
+    may_go_on(stand, pin, release.commit, release.environment, digest)
+    if pin and stand is Standing.PINNED and pin.digest != digest:
+        raise ImageDrifted(
+            f"GitOps pins {release.commit[:12]} at {pin.digest}, but Harbor holds {digest} for it. "
+            "Find out who changed one of them; a new commit can be released."
+        )
+    if stand in (Standing.PINNED, Standing.BEHIND):
+        return text
+    registry_name = release.harbor.reference(
+        release.service.image_project, release.service.image_repository, digest
+    ).partition("@")[0]
+    return write_pin(text, release.service.image_name, release.pin_file, Pin(digest, release.commit), registry_name)
+
+
+def _question(release: Release, source: Source, digest: str) -> Question | None:
+    """Return what must be asked now; None when no person needs to agree."""
+    policy = release.target.approval
+    if policy is None:
+        return None
+    pin, text = release.pinned()
+    diff = difference(text, _planned(release, source, text, pin, digest), release.pin_file)
+    return question(release, policy, source, pin, digest=digest, diff=diff) if diff else None
+
+
+def _nobody_asked(release: Release) -> StepReport:
+    automatic = release.target.approval is None
+    summary = f"Releases to {release.environment} are automatic." if automatic else "GitOps needs no change."
+    return StepReport(summary, "not needed", {"required": False})
+
+
+class ApproveRelease(ApprovalGate):
+    """Asks the approvers of a manual promotion."""
+
+    def ask(self, context: Context) -> Request | StepReport:
+        """Put the request together."""
+        release = Release.of(context)
+        with release.source() as source:
+            asked = _question(release, source, require_image(release).digest)
+        if asked is None:
+            return _nobody_asked(release)
+        return request(release, asked, build=reported(context, "build_image"), image=reported(context, "verify_image"))
+
+
+class JudgeApproval(StepOperator):
+    """Turns a no, or no answer, red, naming who said it."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Judge the answers on Airflow's server."""
+        release = Release.of(context)
+        with release.source() as source:
+            asked = _question(release, source, require_image(release).digest)
+        if asked is None:
+            return _nobody_asked(release)
+        given = answers(release)
+        stamps = [one.answered_at for one in given if one and one.answered_at]
+        facts: dict[str, Any] = {"required": True} | (
+            {"answered_at": max(stamps).isoformat(timespec="seconds")} if stamps else {}
+        )
+        with with_facts(facts):
+            people = approved_by(asked, given)
+        return StepReport(f"{' and '.join(people)} said yes.", facts=facts | {"approved_by": list(people)})
+
+
+class PinImage(StepOperator):
+    """Writes the one GitOps commit, after checking everything anew that production relies on."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Check, then push."""
+        release = Release.of(context)
+        image = require_image(release)
+        check_hint(release, image, reported(context, "verify_image").get("digest"))
+        approvers: tuple[str, ...] = ()
+        with release.source() as source, release.gitops.repository() as gitops:
+            source.commit(release.commit)
+            check_built_from(release, source, image)
+            check_findings(release, image)
+            check_proven(release, image.digest)
+
+            def edit(text: str, head: str) -> str:  # noqa: ARG001
+                nonlocal approvers
+                pin = release.read_pin(text)
+                after = _planned(release, source, text, pin, image.digest)
+                policy = release.target.approval
+                if policy and after != text:
+                    diff = difference(text, after, release.pin_file)
+                    asked = question(release, policy, source, pin, digest=image.digest, diff=diff)
+                    approvers = approved_by(asked, answers(release))
+                return after
+
+            def message(done: FileEdit) -> str:  # noqa: ARG001
+                return commit_message(release, image.digest, approvers)
+
+            done, revision = gitops.push_edit(
+                release.service.gitops_branch, release.pin_file, edit, message=message, author=release.gitops.author
+            )
+        facts = {
+            "digest": image.digest,
+            "revision": revision,
+            "diff": difference(done.before, done.after, release.pin_file),
+            "approved_by": list(approvers),
+        }
+        where = f"{release.gitops.address.removesuffix('.git')}/-/commit/{revision}"
+        links = (Link(f"GitLab: GitOps commit {revision[:12]}", where),)
+        if done.changes:
+            return StepReport(f"GitOps pins {image.digest[:19]} since {revision[:12]}.", facts=facts, links=links)
+        summary = f"GitOps pinned {image.digest[:19]} already, with {revision[:12]}."
+        return StepReport(summary, "not needed", facts, links)
+
+
+def commit_message(release: Release, digest: str, approvers: tuple[str, ...]) -> str:
+    """Return the message of the GitOps commit."""
+    trailers = {
+        "Source-Commit": release.commit,
+        "Image-Digest": digest,
+        "Run": release.run_id,
+    } | ({"Approved-By": ", ".join(approvers)} if approvers else {})
+    told = "\n".join(f"{name}: {value}" for name, value in trailers.items())
+    return f"Release {release.service.name} {release.commit[:12]} to {release.environment}\n\n{told}\n"
+
+
+def _pinned_arguments(release: Release, context: Context) -> dict[str, Any]:
+    """Return what names our pin: the digest from Harbor, the GitOps commit as reported."""
+    return {
+        "service": release.service.name,
+        "environment": release.environment,
+        "commit": release.commit,
+        "digest": require_image(release).digest,
+        "revision": str(reported(context, "pin_image").get("revision") or ""),
+    }
+
+
+class SyncApplication(RemoteWorkOperator):
+    """Brings the application to the GitOps commit."""
+
+    def plan(self, context: Context) -> WorkSpec:
+        """Return the sync."""
+        release = Release.of(context)
+        arguments = _pinned_arguments(release, context)
+        return WorkSpec("platform_ops.delivery.work.PinnedSync", arguments | {"marker": release.attempt})
+
+
+class VerifyRunning(RemoteWorkOperator):
+    """Waits until every pod runs the digest and Argo CD agrees; leaves the proof in rc."""
+
+    def plan(self, context: Context) -> WorkSpec:
+        """Return the rollout."""
+        release = Release.of(context)
+        return WorkSpec("platform_ops.delivery.work.HealthyRelease", _pinned_arguments(release, context))
+
+    def conclude(self, context: Context, ended: StepReport) -> StepReport:
+        """Leave the proof that production asks for."""
+        release = Release.of(context)
+        if release.environment != Environment.RC:
+            return ended
+        return replace(ended, facts=ended.facts | {"proof_key": leave_proof(release, ended.facts["digest"])})
+
+
+DEADLINES = {
+    "build_image": timedelta(minutes=30),
+    "verify_image": timedelta(minutes=10),
+    "sync_application": timedelta(minutes=10),
+    "verify_running": timedelta(minutes=15),
+}
+"""From a step's start to the end of its remote work."""

@@ -1,0 +1,71 @@
+"""What a run's steps add up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from platform_ops.common.records import RunRecord, TaskRecord
+from platform_ops.systems.gitlab.models import CommitState
+
+TEARDOWNS = ("record_evidence", "report_release")
+_GOOD = frozenset({"done", "reused", "not needed"})
+
+
+class Verdict(StrEnum):
+    """How a release ended; the first two are green."""
+
+    RELEASED = "released"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+    @property
+    def gitlab_state(self) -> CommitState:
+        """Return the end state of the commit status."""
+        states = {Verdict.RELEASED: CommitState.SUCCESS, Verdict.SUPERSEDED: CommitState.CANCELED}
+        return states.get(self, CommitState.FAILED)
+
+
+_BY_ERROR = {"ApprovalRejected": Verdict.REJECTED, "ApprovalExpired": Verdict.EXPIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A verdict and the sentence that gives the reason."""
+
+    verdict: Verdict
+    reason: str
+
+
+def judge_run(run: RunRecord) -> Ending:
+    """Say how a run ended, from its steps' states and reports.
+
+    A step that Airflow calls a success and that reported no good end was set by hand; then the run is not released.
+    """
+    steps = [task for task in run.tasks if task.task_id not in TEARDOWNS]
+    for step in steps:
+        report = step.report or {}
+        if step.state == "skipped" and report.get("outcome") == "superseded":
+            return Ending(Verdict.SUPERSEDED, str(report.get("summary") or ""))
+    bad = [step for step in steps if not _ended_well(step)]
+    if not steps or not bad:
+        return Ending(Verdict.RELEASED, "") if steps else Ending(Verdict.FAILED, "The run has no steps.")
+    # What stands behind a failed step never ran and says nothing.
+    decisive = next((step for step in bad if step.state == "failed"), bad[0])
+    report = decisive.report or {}
+    refused = Verdict.REFUSED if report.get("outcome") == "refused" else Verdict.FAILED
+    return Ending(_BY_ERROR.get(str(report.get("error")), refused), _reason(decisive))
+
+
+def _ended_well(step: TaskRecord) -> bool:
+    return step.state == "success" and (step.report or {}).get("outcome") in _GOOD
+
+
+def _reason(step: TaskRecord) -> str:
+    report = step.report or {}
+    if step.state == "failed" and report.get("outcome") in ("failed", "refused"):
+        return str(report.get("summary") or "")
+    return f"{step.task_id} ended as {step.state or 'nothing'} in Airflow without reporting a good end."

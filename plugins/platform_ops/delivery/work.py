@@ -1,0 +1,163 @@
+"""Remote work of a release that knows more than one system: the sync of a pinned digest, and its healthy pods."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from platform_ops.common.errors import Refused, Superseded
+from platform_ops.common.remote_work import Handle, Probe
+from platform_ops.common.report import Link, StepReport
+from platform_ops.delivery.pins import Pin, read_pin
+from platform_ops.delivery.services import Environment, Service, Target, load_service
+from platform_ops.delivery.source import open_source
+from platform_ops.delivery.standing import Standing
+from platform_ops.systems.argocd.hook import ArgoCDHook
+from platform_ops.systems.argocd.models import Application
+from platform_ops.systems.argocd.work import COMMIT, ApplicationSync
+from platform_ops.systems.git.hook import GitHook
+from platform_ops.systems.kubernetes.work import DigestRollout
+
+
+class PinReplaced(Refused):
+    """GitOps pins something else meanwhile, and it is not newer than our commit."""
+
+
+class GitOpsLine:
+    """The GitOps commits that hold our digest, from the one that pinned it.
+
+    :param pin: ours.
+    :param revision: the commit that pinned it.
+    """
+
+    def __init__(self, service: Service, environment: str, pin: Pin, revision: str) -> None:
+        self._service = service
+        self._environment = environment
+        self._path = service.pin_file(environment)
+        self._pin = pin
+        self._revision = revision
+        self._known: dict[str, bool] = {revision: True}
+
+    def holds(self, revision: str) -> bool:
+        """Say whether a commit is ours or a descendant that keeps our digest; earlier commits don't hold it.
+
+        :raises Superseded: a descendant pins a newer commit's digest.
+        :raises PinReplaced: a descendant pins something else.
+        """
+        if revision not in self._known:
+            self._known[revision] = self._look(revision)
+        return self._known[revision]
+
+    def _look(self, revision: str) -> bool:
+        with GitHook(self._service.gitops_connection).repository() as repository:
+            repository.fetch_branch(self._service.gitops_branch)
+            repository.fetch_commit(revision)
+            if not repository.is_ancestor(self._revision, revision):
+                return False
+            self._compare(repository.read(revision, self._path))
+        return True
+
+    def require_at_head(self) -> None:
+        """Look at the branch's head once more; raises as `holds` does."""
+        with GitHook(self._service.gitops_connection).repository() as repository:
+            self._compare(repository.read(repository.fetch_branch(self._service.gitops_branch), self._path))
+
+    def _compare(self, text: str) -> None:
+        found = read_pin(text, self._service.image_name, self._path)
+        if found and found.digest == self._pin.digest:
+            return
+        now = f"{found.commit[:12]} at {found.digest[:19]}" if found else "nothing"
+        facts = {"pinned": {"commit": found.commit, "digest": found.digest}} if found else {}
+        with open_source(self._service, self._environment) as source:
+            stand = source.standing(found, self._pin.commit)
+        newer = stand is Standing.BEHIND or (stand is Standing.APART and self._environment == Environment.DEV)
+        if newer:
+            raise Superseded(f"{self._path} pins {now} meanwhile, which is newer. Nothing is left to do.", facts=facts)
+        raise PinReplaced(
+            f"{self._path} pins {now} instead of {self._pin.commit[:12]}: somebody went back or changed it by hand. "
+            "Ask who changed the GitOps repository before you start again.",
+            facts=facts,
+        )
+
+
+class PinnedSync(ApplicationSync):
+    """The sync of an application to the commit that pinned our digest, or to a later one that keeps it.
+
+    :param commit: of the source; what the GitOps commit ``revision`` pins, with ``digest``.
+    """
+
+    def __init__(self, *, service: str, environment: str, commit: str, digest: str, revision: str, marker: str) -> None:
+        entry = load_service(service)
+        target = entry.targets[environment]
+        super().__init__(application=target.application, revision=revision, marker=marker, argocd_conn_id=target.argocd)
+        self._line = GitOpsLine(entry, environment, Pin(digest, commit), revision)
+
+    def accepts(self, revision: str) -> bool:
+        """Say whether the application has our digest at this commit; raises when a later one pins another."""
+        return self._line.holds(revision)
+
+
+class HealthyRelease:
+    """Waits until every pod runs the digest and Argo CD agrees; it starts nothing.
+
+    :param commit: of the source.
+    :param revision: the GitOps commit that pinned the digest.
+    """
+
+    def __init__(self, *, service: str, environment: str, commit: str, digest: str, revision: str) -> None:
+        entry = load_service(service)
+        self._target: Target = entry.targets[environment]
+        self._line = GitOpsLine(entry, environment, Pin(digest, commit), revision)
+        self._rollout = DigestRollout(
+            kubernetes_conn_id=self._target.cluster,
+            namespace=self._target.namespace,
+            deployment=self._target.deployment,
+            digest=digest,
+        )
+
+    @cached_property
+    def _argocd(self) -> ArgoCDHook:
+        return ArgoCDHook(self._target.argocd)
+
+    def find(self) -> Handle:
+        """Join: pods are always there."""
+        return {"rollout": {}}
+
+    def start(self) -> Handle:
+        """Start nothing."""
+        return self.find()
+
+    def probe(self, handle: Handle) -> Probe:
+        """Look at Argo CD and the pods; raises when GitOps pins another digest meanwhile."""
+        app = self._argocd.application(self._target.application)
+        agrees = self._agrees(app)
+        pods = self._rollout.probe(handle["rollout"])
+        handle = {"rollout": pods.handle}
+        if pods.state != "ended" or agrees or not self._rollout.is_done():
+            return Probe(pods.state, pods.detail, handle)
+        return Probe("running", f"{pods.detail}; Argo CD shows {app.health or 'no health'}", handle)
+
+    def _agrees(self, app: Application) -> bool:
+        revision = app.sync_revision
+        return bool(COMMIT.fullmatch(revision)) and self._line.holds(revision) and app.health == "Healthy"
+
+    def judge(self, handle: Handle) -> StepReport:
+        """Report the pods, or raise what keeps them from running."""
+        ended = self._rollout.judge(handle["rollout"])
+        self._line.require_at_head()
+        app = self._argocd.application(self._target.application)
+        facts: dict[str, Any] = ended.facts | {
+            "health": app.health,
+            "revision": app.sync_revision,
+            "checked_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return StepReport(f"{ended.summary} Argo CD shows {app.health}.", facts=facts)
+
+    def cancel(self, handle: Handle) -> None:
+        """Do nothing: looking starts nothing."""
+
+    def link(self, handle: Handle) -> Link:  # noqa: ARG002
+        """Return the application's page: it shows the pods."""
+        name = self._target.application
+        return Link(f"Argo CD: {name}", self._argocd.application_url(name))
