@@ -8,13 +8,16 @@ export UV_PYTHON_DOWNLOADS := never
 PYTHON := python3.12 python3.13 python3.11 python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fix check test down lock
+.PHONY: help setup demo fix check test down lock
 .DELETE_ON_ERROR:
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 setup: .venv/installed ## Make the environment in .venv, as requirements.txt says.
+
+demo: setup ## Carry a commit from a push to production; APPROVE=yes also says yes to production.
+	$(PY) -m sandbox demo $(if $(APPROVE),--approve)
 
 fix: setup ## Format the code and repair what can be repaired by itself.
 	$(PY) -m ruff check --fix --exit-zero --quiet

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sandbox import lifecycle
+from sandbox import demo, lifecycle
 from sandbox.processes import SandboxError
 
 DEFAULT_STATE = Path(".demo")
@@ -28,6 +28,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="PLATFORM_OPS_HOME (default: what the state has, or the project)",
     )
+    walk = add("demo", "Bring everything up and carry a commit from a push to production.")
+    walk.add_argument("--base-port", type=int, help="as of `up`")
+    walk.add_argument("--approve", action="store_true", help="answer the production release as the approver")
     down = add("down", "Stop every process of this state folder, and only those.")
     down.add_argument("--purge", action="store_true", help="remove the state folder too")
     add("status", "Say what runs; exit code 1 when something does not.")
@@ -44,6 +47,8 @@ def main() -> int:
         match options.command:
             case "up":
                 lifecycle.up(state, options.base_port, options.home)
+            case "demo":
+                demo.demo(state, options.base_port, approve=options.approve)
             case "down":
                 lifecycle.down(state, purge=options.purge)
             case "status":

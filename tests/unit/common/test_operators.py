@@ -48,7 +48,7 @@ def test_a_failed_step_leaves_its_reason_and_fails() -> None:
     with pytest.raises(Refused):
         step_that(Refused("No.", facts={"why": 1})).execute(context)
     assert context.reports[0] | {"key": ""} == {
-        "summary": "No.", "outcome": "failed", "facts": {"why": 1}, "links": [], "error": "Refused", "key": "",
+        "summary": "No.", "outcome": "refused", "facts": {"why": 1}, "links": [], "error": "Refused", "key": "",
     }  # fmt: skip
 
 
