@@ -1,0 +1,162 @@
+"""The sandbox as tests see it: people who push, start, answer and look."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from sandbox import contract
+from sandbox.airflow_runs import DAG_ID, WAITING, Runs
+from sandbox.checkout import Checkout
+from sandbox.seed import GITOPS
+
+RED_TEST = {"tests/test_red.py": "def test_the_sum_is_right():\n    assert 1 + 1 == 3\n"}
+BAD_PACKAGE = {"requirements.txt": "leftpad==0.0.1\n"}
+
+
+class World:
+    """One sandbox.
+
+    :param state: its folder.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.environment = contract.read(state)
+        self._runs: dict[str, Runs] = {}
+        self.admin = self.runs("ADMIN")
+
+    def runs(self, role: str) -> Runs:
+        if role not in self._runs:
+            self._runs[role] = Runs(self.environment, role)
+        return self._runs[role]
+
+    def close(self) -> None:
+        for runs in self._runs.values():
+            runs.api.close()
+
+    def url(self, system: str, path: str = "") -> str:
+        return self.environment[f"{system}_URL"] + path
+
+    # git
+
+    def checkout(self, project: str, person: str = "dana") -> Checkout:
+        token = {"dana": "GITLAB_DEVELOPER_TOKEN", "ravi": "GITLAB_MAINTAINER_TOKEN"}.get(person, "GITLAB_TOKEN")
+        return Checkout(self.url("GITLAB", f"/{project}.git"), person, self.environment[token])
+
+    def push(
+        self, service: str, *branches: str, files: Mapping[str, str] | None = None, title: str, person: str = "dana"
+    ) -> str:
+        """Commit on top of the first branch and push to all of them."""
+        with self.checkout(f"shop/{service}", person) as work:
+            work.switch(branches[0])
+            work.write({"CHANGES.md": f"{title}\n"} | dict(files or {}))
+            commit = work.commit(title)
+            work.push(*branches)
+        return commit
+
+    def edit_gitops(self, path: str, old: str, new: str) -> None:
+        with self.checkout(GITOPS, "platform-bot") as work:
+            text = (work.root / path).read_text()
+            assert old in text
+            work.write({path: text.replace(old, new)})
+            work.commit(f"Change {path}")
+            work.push("main")
+
+    def pin_file(self, service: str, environment: str) -> str:
+        with self.checkout(GITOPS, "platform-bot") as work:
+            return (work.root / f"apps/{service}/{environment}/kustomization.yaml").read_text()
+
+    def gitops_log(self, service: str, environment: str) -> str:
+        with self.checkout(GITOPS, "platform-bot") as work:
+            return work.git("log", "--format=%B", "--", f"apps/{service}/{environment}/kustomization.yaml")
+
+    # runs
+
+    @staticmethod
+    def run_id(service: str, environment: str, commit: str) -> str:
+        return f"release__{service}__{environment}__{commit[:12]}"
+
+    def released(self, service: str, environment: str, commit: str) -> str:
+        """Wait for the run that a push started and return its verdict."""
+        run_id = self.run_id(service, environment, commit)
+        self.admin.wait(run_id)
+        return self.verdict(run_id)
+
+    def verdict(self, run_id: str) -> str:
+        """Return the recorded verdict; a run is green exactly when its verdict is."""
+        verdict = str(self.facts(run_id, "record_evidence").get("verdict"))
+        assert (self.admin.state(run_id) == "success") == (verdict in ("released", "superseded"))
+        return verdict
+
+    def facts(self, run_id: str, task_id: str) -> dict[str, Any]:
+        return dict(self.admin.report(run_id, task_id).get("facts") or {})
+
+    def start(self, service: str, environment: str, commit: str = "", role: str = "OPERATOR", **more: Any) -> str:
+        """Start a run by REST and return its id."""
+        conf = {"service": service, "environment": environment, "commit": commit} | more
+        answer = self.runs(role).start(conf)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["dag_run_id"])
+
+    def asked(self, service: str, title: str, role: str = "OPERATOR", **push: Any) -> str:
+        """Bring a new commit to rc, start its production release and wait until it asks; return the run."""
+        commit = self.push(service, "rc", "master", title=title, **push)
+        assert self.released(service, "rc", commit) == "released"
+        run_id = self.start(service, "prod", commit, role)
+        assert self.admin.wait(run_id, until=(WAITING,)) == WAITING
+        return run_id
+
+    def set_success(self, run_id: str, task_id: str) -> None:
+        """Do what an operator with the button "mark success" does."""
+        path = f"{self.admin.path(run_id)}/taskInstances/{task_id}"
+        answer = self.admin.api.patch(path, json={"new_state": "success"})
+        assert answer.status_code == 200, answer.text
+
+    # what is left behind
+
+    def status(self, service: str, commit: str, environment: str) -> tuple[str, str]:
+        """Return state and description of the newest status at GitLab."""
+        project = quote(f"shop/{service}", safe="")
+        path = f"/api/v4/projects/{project}/repository/commits/{commit}/statuses"
+        headers = {"PRIVATE-TOKEN": self.environment["GITLAB_TOKEN"]}
+        rows = httpx.get(self.url("GITLAB", path), headers=headers, trust_env=False).json()
+        found = [row for row in rows if row["name"] == f"release/{environment}"]
+        return (found[-1]["status"], found[-1]["description"]) if found else ("", "")
+
+    def page(self, run_id: str, role: str = "VIEWER") -> str:
+        answer = self.runs(role).api.get(f"/platform-ops/runs/{DAG_ID}/{quote(run_id, safe='')}")
+        assert answer.status_code == 200
+        return answer.text
+
+    def evidence(self, run_id: str) -> dict[str, Any]:
+        """Return the stored document, after comparing its bytes with the recorded hash."""
+        import urllib3
+        from minio import Minio
+
+        facts = self.facts(run_id, "record_evidence")
+        with urllib3.PoolManager() as pool:
+            store = Minio(
+                self.environment["OBJECT_STORE_URL"].removeprefix("http://"),
+                access_key=self.environment["OBJECT_STORE_ACCESS_KEY"],
+                secret_key=self.environment["OBJECT_STORE_SECRET_KEY"],
+                secure=False,
+                region="us-east-1",
+                http_client=pool,
+            )
+            body = store.get_object("evidence", facts["key"]).read()
+        assert hashlib.sha256(body).hexdigest() == facts["sha256"]
+        document: dict[str, Any] = json.loads(body)
+        return document
+
+    def effects(self, system: str) -> dict[str, Any]:
+        """Return how often each thing really happened."""
+        answer = httpx.get(self.url(system, "/_sandbox/state"), trust_env=False)
+        effects: dict[str, Any] = answer.json()["effects"]
+        return effects
