@@ -29,6 +29,7 @@ class World:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.environment = contract.read(state)
+        self.home = Path(self.environment["PLATFORM_OPS_HOME"])
         self._runs: dict[str, Runs] = {}
         self.admin = self.runs("ADMIN")
 
@@ -117,6 +118,18 @@ class World:
         """Do what an operator with the button "mark success" does."""
         path = f"{self.admin.path(run_id)}/taskInstances/{task_id}"
         answer = self.admin.api.patch(path, json={"new_state": "success"})
+        assert answer.status_code == 200, answer.text
+
+    def clear(self, run_id: str, task_id: str) -> None:
+        """Do what an operator with the button "clear" does: this task and what follows it run again."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [task_id],
+            "include_downstream": True,
+            "only_failed": False,
+        }
+        answer = self.admin.api.post("/api/v2/dags/release_service/clearTaskInstances", json=body)
         assert answer.status_code == 200, answer.text
 
     # what is left behind

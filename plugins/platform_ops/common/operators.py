@@ -84,7 +84,7 @@ class RemoteWorkOperator(StepOperator):
 
     It looks by itself for ``patience`` seconds while the work runs, then hands the waiting to the trigger.
 
-    :param deadline: from the step's first start to the end of the work.
+    :param deadline: from the start of a try to the end of the work; Airflow's retry of a passing error begins anew.
     :param patience: seconds; a deferral costs about 1.5 s, so short work is awaited here.
     """
 

@@ -51,7 +51,8 @@ def require_image(release: Release) -> Artifact:
     found = find_image(release, release.commit)
     if found is None:
         raise ImageMissing(
-            f"Harbor has no image {release.service.image_name}:{release.commit}. Clear build_image to build it."
+            f"Harbor has no image {release.service.image_name}:{release.commit} (any more): somebody deleted it. "
+            "Restore it, or release a newer commit."
         )
     return found
 

@@ -201,7 +201,8 @@ class VerifyImage(RemoteWorkOperator):
             facts["proof"] = check_proven(release, image.digest)
         proven = " It ran healthy in rc." if facts["proof"] else ""
         total = sum(facts["counts"].values())
-        found = f"{total} vulnerabilities, worst {facts['severity']}" if total else "no vulnerabilities"
+        noun = "vulnerability" if total == 1 else "vulnerabilities"
+        found = f"{total} {noun}, worst {facts['severity']}" if total else "no vulnerabilities"
         summary = f"{image.digest[:19]} was built from this source tree; its scan found {found}.{proven}"
         return StepReport(summary, facts=facts, links=ended.links)
 

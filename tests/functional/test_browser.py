@@ -1,0 +1,59 @@
+"""The run page in a real browser: behind Airflow's login, while the run goes, and inside Airflow's own frame."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from sandbox.airflow_runs import DAG_ID
+from tests.functional.world import World
+
+pytestmark = pytest.mark.browser
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def page(world: World) -> Iterator[Page]:
+    """A browser in which nobody is logged in yet."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        absent = "no Chromium on this machine: install the package chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(absent)
+        pytest.skip(absent)
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox needs rights that neither root nor a container has.
+        started = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        context = started.new_context(viewport={"width": 1280, "height": 900})
+        yield context.new_page()
+        started.close()
+
+
+def test_the_page_from_login_to_verdict(world: World, page: Page) -> None:
+    run = world.asked("page", "Shown in a browser")
+    address = world.url("AIRFLOW", f"/platform-ops/runs/{DAG_ID}/{quote(run, safe='')}")
+    page.goto(address)
+    page.fill("input[name=username]", world.environment["AIRFLOW_VIEWER_USER"])
+    page.fill("input[name=password]", world.environment["AIRFLOW_VIEWER_PASSWORD"])
+    page.keyboard.press("Enter")
+    page.wait_for_url(address)
+    expect(page.locator("h1")).to_contain_text("waiting for approval")
+    expect(page.locator("body")).to_contain_text("paula or quentin may answer")
+    assert world.runs("APPROVER").answer(run, "Approve").status_code == 200
+    world.admin.wait(run)
+    page.goto(address)
+    expect(page.locator("h1")).to_contain_text("page · prod · released")
+    expect(page.locator("table")).to_contain_text("same")
+    assert page.locator("table").inner_text().count("same") == 3
+    order = ["Commit", "Tests", "Image", "Scan", "Approval", "GitOps commit", "Sync", "Pods", "Evidence", "Report"]
+    text = page.locator("body").inner_text()
+    places = [text.index(f"\n{title}") for title in order]
+    assert places == sorted(places)
+
+    page.goto(world.url("AIRFLOW", f"/dags/{DAG_ID}/runs/{run}/plugin/release"))
+    frame = page.frame_locator("iframe")
+    expect(frame.locator("h1")).to_contain_text("page · prod · released", timeout=30_000)
+    expect(frame.locator("body")).to_contain_text(address)
