@@ -58,6 +58,14 @@ def test_the_evidence_tells_the_whole_story(world: World, story: dict[str, str])
     ]  # fmt: skip
 
 
+def test_every_task_has_a_button_that_opens_what_it_touched(world: World, story: dict[str, str]) -> None:
+    opened = {
+        task: world.admin.api.get(f"{world.admin.path(story['run'])}/taskInstances/{task}/links").json()["extra_links"]
+        for task in world.admin.tasks(story["run"])
+    }
+    assert {task for task, links in opened.items() if not any((links or {}).values())} == set()
+
+
 def test_the_gitops_commit_says_what_and_who(world: World, story: dict[str, str]) -> None:
     message = world.gitops_log("storefront", "prod").partition("Release storefront")[2]
     assert f"Source-Commit: {story['prod']}" in message

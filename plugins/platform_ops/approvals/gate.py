@@ -13,6 +13,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from platform_ops.approvals.rules import APPROVE, REJECT, binding_line
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.report import StepReport
+from platform_ops.common.settings import run_page_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -74,6 +75,9 @@ class ApprovalGate(HITLOperator, StepOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
         """End; what was answered stays on Airflow's server, where the judging step reads it."""
         super().execute_complete(context, event)
+        # The process that asked, and knew the link, is gone.
+        ti = context["ti"]
+        self.link_url = run_page_url(ti.dag_id, ti.run_id)
 
 
 def expiry(expires_after: timedelta) -> str:

@@ -275,7 +275,8 @@ class JudgeApproval(StepOperator):
         )
         with with_facts(facts):
             people = approved_by(asked, given)
-        return StepReport(f"{' and '.join(people)} said yes.", facts=facts | {"approved_by": list(people)})
+        told = facts | {"approved_by": list(people)}
+        return StepReport(f"{' and '.join(people)} said yes.", facts=told, links=(Link("Release page", release.page),))
 
 
 class PinImage(StepOperator):

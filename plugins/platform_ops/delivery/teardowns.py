@@ -116,4 +116,6 @@ class ReportRelease(StepOperator):
         )
         state = str(ending.verdict.gitlab_state)
         facts = {"state": state, "description": description}
-        return StepReport(f"GitLab shows {release.status_name} as {state}.", facts=facts)
+        project = release.gitlab.project(release.service.project)
+        link = Link(f"GitLab: commit {release.commit[:12]}", f"{project.web_url}/-/commit/{release.commit}")
+        return StepReport(f"GitLab shows {release.status_name} as {state}.", facts=facts, links=(link,))

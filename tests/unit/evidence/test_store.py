@@ -1,0 +1,109 @@
+"""Where a run's documents go, on a store that lives in memory."""
+
+import json
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from platform_ops.evidence.document import BUCKET, canonical, sha256
+from platform_ops.evidence.store import Kept, keep
+from platform_ops.systems.object_store.hook import ObjectStoreHook
+
+FOLDER = "runs/release_service/r1/"
+
+
+class Store:
+    """A bucket; ``late`` is what somebody else writes just before our next write."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.late: dict[str, bytes] = {}
+        self.hook = create_autospec(ObjectStoreHook, instance=True)
+        self.hook.read.side_effect = lambda bucket, key: self._bucket(bucket).get(key)
+        self.hook.put_new.side_effect = self._put_new
+        self.hook.keys.side_effect = lambda bucket, prefix: iter(
+            sorted(key for key in self._bucket(bucket) if key.startswith(prefix))
+        )
+        self.hook.url.side_effect = lambda bucket, key: f"http://store/{bucket}/{key}"
+
+    def _bucket(self, name: str) -> dict[str, bytes]:
+        assert name == BUCKET
+        return self.objects
+
+    def _put_new(self, bucket: str, key: str, body: bytes) -> bool:
+        self._bucket(bucket).update(self.late)
+        self.late = {}
+        if key in self.objects:
+            return False
+        self.objects[key] = body
+        return True
+
+    def keep(self, verdict: str, run_id: str = "r1") -> Kept:
+        return keep(self.hook, "release_service", run_id, lambda number: document(number, verdict))
+
+
+def document(number: int, verdict: str) -> dict[str, Any]:
+    return {"verdict": verdict, "number": number}
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+def test_the_first_end_of_a_run_is_number_one(store: Store) -> None:
+    kept = store.keep("failed")
+    assert kept == Kept(
+        number=1,
+        key=f"{FOLDER}1.json",
+        sha256=sha256(document(1, "failed")),
+        url=f"http://store/evidence/{FOLDER}1.json",
+        adopted=False,
+    )
+    assert store.objects == {f"{FOLDER}1.json": canonical(document(1, "failed"))}
+
+
+def test_a_second_end_gets_the_next_number_and_leaves_the_first(store: Store) -> None:
+    store.keep("failed")
+    kept = store.keep("released")
+    assert (kept.number, kept.adopted) == (2, False)
+    assert [json.loads(body) for body in store.objects.values()] == [document(1, "failed"), document(2, "released")]
+
+
+def test_an_equal_newest_document_is_adopted(store: Store) -> None:
+    first = store.keep("failed")
+    again = store.keep("failed")
+    assert again.adopted
+    assert (again.number, again.sha256, again.key) == (1, first.sha256, first.key)
+    assert len(store.objects) == 1
+
+
+def test_a_document_equal_to_an_older_end_is_a_new_end(store: Store) -> None:
+    store.keep("failed")
+    store.keep("released")
+    assert store.keep("failed").number == 3
+
+
+def test_who_loses_the_race_takes_the_next_number(store: Store) -> None:
+    store.late = {f"{FOLDER}1.json": b"another's"}
+    kept = store.keep("failed")
+    assert (kept.number, kept.adopted) == (2, False)
+    assert store.objects[f"{FOLDER}1.json"] == b"another's"
+    assert store.objects[f"{FOLDER}2.json"] == canonical(document(2, "failed"))
+    assert kept.sha256 == sha256(document(2, "failed"))
+
+
+def test_the_tenth_is_newer_than_the_ninth(store: Store) -> None:
+    store.objects = {f"{FOLDER}{number}.json": b"{}" for number in range(1, 10)}
+    assert store.keep("failed").number == 10
+    assert (store.keep("failed").number, store.keep("failed").adopted) == (10, True)
+
+
+def test_other_runs_and_other_files_count_nothing(store: Store) -> None:
+    store.objects = {
+        "runs/release_service/r10/7.json": b"{}",
+        "runs/backup/r1/7.json": b"{}",
+        f"{FOLDER}notes.json": b"{}",
+    }
+    assert store.keep("failed").number == 1
