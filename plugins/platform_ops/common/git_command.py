@@ -117,6 +117,11 @@ _SIGNS: tuple[tuple[str, type[FailNow | TryAgain]], ...] = (
     ("hung up", Unreachable),
     ("early EOF", Unreachable),
     ("RPC failed", Unreachable),
+    ("Recv failure", Unreachable),
+    ("Send failure", Unreachable),
+    ("timed out", Unreachable),
+    ("Operation too slow", Unreachable),
+    ("returned error: 429", Unreachable),
     ("returned error: 5", Unreachable),
 )
 

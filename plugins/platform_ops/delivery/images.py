@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from platform_ops.common.errors import Refused
+from platform_ops.common.errors import Busy, Refused
+from platform_ops.delivery.pins import is_commit
 from platform_ops.delivery.policies import check_origin, check_proof, check_scan, proof_key
-from platform_ops.delivery.release import Release
+from platform_ops.delivery.release import BadRequest, Release
 from platform_ops.delivery.services import Environment
 from platform_ops.delivery.source import Source
 from platform_ops.evidence.document import BUCKET
@@ -29,6 +30,10 @@ class DigestChanged(Refused):
     """Harbor holds another digest under the commit's tag than the run spoke of."""
 
 
+class ScanGoesOn(Busy):
+    """Harbor scans the image anew, so what it finds is not known yet."""
+
+
 class NotScanned(Refused):
     """No scan of the image has ended well, so nothing is known about it."""
 
@@ -39,7 +44,12 @@ def tree_tag(tree: str) -> str:
 
 
 def find_image(release: Release, tag: str) -> Artifact | None:
-    """Return the image that carries a tag."""
+    """Return the image that carries a tag.
+
+    :raises BadRequest: no commit is known.
+    """
+    if not tag:
+        raise BadRequest("resolve_commit reported no commit. Clear it, and what follows, to run it.")
     return release.harbor.artifact(release.service.image_project, release.service.image_repository, tag)
 
 
@@ -82,7 +92,7 @@ def check_built_from(release: Release, source: Source, image: Artifact) -> str:
     """
     named = image.labels.get(REVISION_LABEL)
     tree = source.tree(release.commit)
-    check_origin(named, source.tree(named) if named else None, release.commit, tree or "")
+    check_origin(named, source.tree(str(named)) if is_commit(named) else None, release.commit, tree or "")
     return named or ""
 
 
@@ -93,6 +103,8 @@ def check_findings(release: Release, image: Artifact) -> dict[str, Any]:
     :raises ScanAbovePolicy: it found worse than is allowed.
     """
     service = release.service
+    if image.scan.status.is_going_on:
+        raise ScanGoesOn(f"Harbor is scanning {service.image_name}@{image.digest} anew; it is looked at again.")
     if image.scan.status is not ScanStatus.SUCCESS:
         raise NotScanned(
             f"The scan of {service.image_name}@{image.digest} is {image.scan.status.value}, not finished. "

@@ -46,7 +46,8 @@ def question(
     """
     commits = source.commits_since(pin, release.commit)
     identities = load_identities()
-    asked_gitlab = {commit.sha for commit in commits if commit.is_merge} | {release.commit}
+    # Every one: a fast-forward or a squash leaves no merge commit, and yet somebody merged it.
+    asked_gitlab = {commit.sha for commit in commits} | {release.commit}
     excluded = participants(
         identities,
         emails={email for commit in commits for email in (commit.author_email, commit.committer_email)},

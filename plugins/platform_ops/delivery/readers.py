@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowException
+
 from platform_ops.common.errors import PlatformError
 from platform_ops.delivery.images import find_image
 from platform_ops.delivery.release import Release
@@ -41,14 +43,14 @@ READERS: Mapping[str, Callable[[Release], Any]] = {
 
 
 def observe(release: Release) -> tuple[dict[str, Any], list[str]]:
-    """Ask every system; return what they said, and a sentence for each that said nothing."""
+    """Ask every system; return what those said that answered, and a sentence for each that did not."""
     observed: dict[str, Any] = {}
     silent = []
     for place, read in READERS.items():
         try:
             observed[place] = read(release)
-        except PlatformError as error:
-            observed[place] = None
+        except (PlatformError, AirflowException, ValueError, LookupError, TypeError) as error:
+            # Whatever a system or its connection is like, the document is stored.
             silent.append(f"{place} could not be asked again: {error}")
     return observed, silent
 
@@ -57,8 +59,8 @@ def differences(observed: Mapping[str, Any], digest: str) -> list[str]:
     """Return a sentence for each place that holds another digest than was released."""
     told = []
     for place, name in (("harbor", "Harbor"), ("gitops", "GitOps")):
-        found = observed.get(place)
-        if found is not None and found != digest:
-            told.append(f"{name} holds {found}, not {digest}.")
-    told += [f"Pods run {found}, not {digest}." for found in observed.get("pods") or () if found != digest]
+        if place in observed and observed[place] != digest:
+            told.append(f"{name} holds {observed[place] or 'nothing'}, not {digest}.")
+    if "pods" in observed:
+        told += [f"Pods run {found}, not {digest}." for found in observed["pods"] or ["nothing"] if found != digest]
     return told

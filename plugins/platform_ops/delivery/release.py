@@ -64,7 +64,7 @@ class Release:
         if environment not in service.targets:
             known = ", ".join(service.targets)
             raise BadRequest(f"{service.name} has no environment {environment[:40]!r}; the catalogue knows {known}.")
-        commit = str(params.get("commit") or "")
+        commit = str(params.get("commit") or reported(context, "resolve_commit").get("commit") or "")
         if commit and not is_commit(commit):
             raise BadRequest(
                 f"{commit[:60]!r} is not a full commit hash: 40 hexadecimal digits in lower case. "
@@ -73,7 +73,7 @@ class Release:
         return cls(
             service=service,
             environment=environment,
-            commit=commit or str(reported(context, "resolve_commit").get("commit") or ""),
+            commit=commit,
             reason=str(params.get("reason") or ""),
             dag_id=ti.dag_id,
             run_id=ti.run_id,

@@ -57,11 +57,6 @@ class Target:
     deployment: str
     approval: ApprovalPolicy | None
 
-    @property
-    def is_manual(self) -> bool:
-        """Say whether a person must agree."""
-        return self.approval is not None
-
 
 @dataclass(frozen=True, slots=True)
 class Service:

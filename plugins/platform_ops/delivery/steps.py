@@ -26,12 +26,12 @@ from platform_ops.delivery.images import (
     require_image,
     tree_tag,
 )
-from platform_ops.delivery.permission import Question, answers, approved_by, question
-from platform_ops.delivery.pins import Pin, difference, write_pin
+from platform_ops.delivery.permission import answers, approved_by, question
+from platform_ops.delivery.pinning import commit_message, open_question, planned_file, refuse_second_pin
+from platform_ops.delivery.pins import difference
 from platform_ops.delivery.release import Release, check_parameters, reported
 from platform_ops.delivery.request import request
 from platform_ops.delivery.services import Environment
-from platform_ops.delivery.source import Source
 from platform_ops.delivery.standing import Standing, may_go_on
 from platform_ops.systems.git.models import Commit, FileEdit
 from platform_ops.systems.gitlab.models import CommitState
@@ -43,10 +43,6 @@ if TYPE_CHECKING:
 LISTED_COMMITS = 50
 
 
-class ImageDrifted(Refused):
-    """GitOps pins our commit with another digest than the one Harbor holds for it."""
-
-
 class ResolveCommit(StepOperator):
     """Finds the commit on the environment's branch, tells GitLab, and compares it with what runs there."""
 
@@ -56,10 +52,16 @@ class ResolveCommit(StepOperator):
         release = Release.of(context)
         project = release.gitlab.project(release.service.project)
         with release.source() as source:
-            commit = source.commit(release.commit or source.head)
+            # Kept over tries: a later one must not find another head, and leave the first announced for ever.
+            store = context["task_state_store"]
+            commit = source.commit(release.commit or str(store.get("commit") or source.head))
+            store.set("commit", commit.sha)
             release = replace(release, commit=commit.sha)
             link = Link(f"GitLab: commit {commit.sha[:12]}", f"{project.web_url}/-/commit/{commit.sha}")
             facts = _about(release, commit)
+            # Should this process die now, the teardowns know what was announced.
+            begun = f"{commit.sha[:12]} “{commit.title}” is compared with what GitOps pins."
+            self.hand_on(context, StepReport(begun, "failed", facts | {"announced": True}, (link,)))
             with with_facts(facts):
                 self._announce(release)
             facts["announced"] = True
@@ -207,38 +209,6 @@ class VerifyImage(RemoteWorkOperator):
         return StepReport(summary, facts=facts, links=ended.links)
 
 
-def _planned(release: Release, source: Source, text: str, pin: Pin | None, digest: str) -> str:
-    """Return the GitOps file as this release wants it; unchanged when nothing is left to change.
-
-    :raises Superseded: a newer commit is pinned with another digest.
-    :raises Diverged: another line of history is pinned.
-    :raises ImageDrifted: our commit is pinned with another digest.
-    """
-    stand = source.standing(pin, release.commit)
-    may_go_on(stand, pin, release.commit, release.environment, digest)
-    if pin and stand is Standing.PINNED and pin.digest != digest:
-        raise ImageDrifted(
-            f"GitOps pins {release.commit[:12]} at {pin.digest}, but Harbor holds {digest} for it. "
-            "Find out who changed one of them; a new commit can be released."
-        )
-    if stand in (Standing.PINNED, Standing.BEHIND):
-        return text
-    registry_name = release.harbor.reference(
-        release.service.image_project, release.service.image_repository, digest
-    ).partition("@")[0]
-    return write_pin(text, release.service.image_name, release.pin_file, Pin(digest, release.commit), registry_name)
-
-
-def _question(release: Release, source: Source, digest: str) -> Question | None:
-    """Return what must be asked now; None when no person needs to agree."""
-    policy = release.target.approval
-    if policy is None:
-        return None
-    pin, text = release.pinned()
-    diff = difference(text, _planned(release, source, text, pin, digest), release.pin_file)
-    return question(release, policy, source, pin, digest=digest, diff=diff) if diff else None
-
-
 def _nobody_asked(release: Release) -> StepReport:
     automatic = release.target.approval is None
     summary = f"Releases to {release.environment} are automatic." if automatic else "GitOps needs no change."
@@ -252,7 +222,7 @@ class ApproveRelease(ApprovalGate):
         """Put the request together."""
         release = Release.of(context)
         with release.source() as source:
-            asked = _question(release, source, require_image(release).digest)
+            asked = open_question(release, source, require_image(release).digest)
         if asked is None:
             return _nobody_asked(release)
         return request(release, asked, build=reported(context, "build_image"), image=reported(context, "verify_image"))
@@ -265,7 +235,7 @@ class JudgeApproval(StepOperator):
         """Judge the answers on Airflow's server."""
         release = Release.of(context)
         with release.source() as source:
-            asked = _question(release, source, require_image(release).digest)
+            asked = open_question(release, source, require_image(release).digest)
         if asked is None:
             return _nobody_asked(release)
         given = answers(release)
@@ -297,7 +267,9 @@ class PinImage(StepOperator):
             def edit(text: str, head: str) -> str:  # noqa: ARG001
                 nonlocal approvers
                 pin = release.read_pin(text)
-                after = _planned(release, source, text, pin, image.digest)
+                after = planned_file(release, source, text, pin, image.digest)
+                if after != text:
+                    refuse_second_pin(release, gitops)
                 policy = release.target.approval
                 if policy and after != text:
                     diff = difference(text, after, release.pin_file)
@@ -323,17 +295,6 @@ class PinImage(StepOperator):
             return StepReport(f"GitOps pins {image.digest[:19]} since {revision[:12]}.", facts=facts, links=links)
         summary = f"GitOps pinned {image.digest[:19]} already, with {revision[:12]}."
         return StepReport(summary, "not needed", facts, links)
-
-
-def commit_message(release: Release, digest: str, approvers: tuple[str, ...]) -> str:
-    """Return the message of the GitOps commit."""
-    trailers = {
-        "Source-Commit": release.commit,
-        "Image-Digest": digest,
-        "Run": release.run_id,
-    } | ({"Approved-By": ", ".join(approvers)} if approvers else {})
-    told = "\n".join(f"{name}: {value}" for name, value in trailers.items())
-    return f"Release {release.service.name} {release.commit[:12]} to {release.environment}\n\n{told}\n"
 
 
 def _pinned_arguments(release: Release, context: Context) -> dict[str, Any]:

@@ -26,6 +26,11 @@ def _run(context: Context) -> RunRecord:
     return AirflowApi().run(ti.dag_id, ti.run_id)
 
 
+def _facts(run: RunRecord, task_id: str) -> dict[str, Any]:
+    facts = run.report(task_id).get("facts")
+    return facts if isinstance(facts, dict) else {}
+
+
 def _release(context: Context) -> Release | None:
     """Return what was released; None when the run's parameters never meant anything."""
     try:
@@ -41,10 +46,11 @@ class RecordEvidence(StepOperator):
         """Store the document, or adopt the equal one an earlier try stored."""
         run, release = _run(context), _release(context)
         ending = judge_run(run)
-        observed, silent = observe(release) if release else ({}, [])
-        digest = run.report("verify_image").get("facts", {}).get("digest")
+        unknown = ["No system was asked again: the run's parameters name no release, or the catalogue changed."]
+        observed, silent = observe(release) if release else ({}, unknown)
+        digest = _facts(run, "verify_image").get("digest")
         differ = differences(observed, str(digest)) if ending.verdict is Verdict.RELEASED else []
-        resolved = run.report("resolve_commit").get("facts", {})
+        resolved = _facts(run, "resolve_commit")
         subject = {
             "service": str(context["params"].get("service")),
             "environment": str(context["params"].get("environment")),
@@ -91,20 +97,19 @@ class ReportRelease(StepOperator):
 
     def run_step(self, context: Context) -> StepReport:
         """Set the end state, unless GitLab was never told of the start."""
-        release = _release(context)
+        announced = bool(reported(context, "resolve_commit").get("announced"))
+        # A catalogue that was broken meanwhile must not keep GitLab waiting in silence.
+        release = Release.of(context) if announced else _release(context)
         if release is None or not release.commit:
             return StepReport("The run never came to a commit, so GitLab knows nothing of it.", "not needed")
-        began = [
-            one
-            for one in release.gitlab.statuses(release.service.project, release.commit)
-            if (one.name, one.ref, one.target_url) == (release.status_name, release.branch, release.page)
-        ]
-        if not began:
+        if not announced and not self._began(release):
             return StepReport("GitLab was not told that this run began.", "not needed")
         ending = judge_run(_run(context))
         proof = reported(context, "record_evidence").get("sha256")
         evidence = f"evidence sha256 {proof}" if proof else "no evidence could be stored"
-        description = " · ".join(filter(None, (ending.verdict, evidence, ending.reason)))
+        differ = reported(context, "record_evidence").get("differences")
+        noted = f"{len(differ)} differences, see the page" if isinstance(differ, list) and differ else ""
+        description = " · ".join(filter(None, (ending.verdict, evidence, noted, ending.reason)))
         release.gitlab.set_status(
             release.service.project,
             release.commit,
@@ -119,3 +124,9 @@ class ReportRelease(StepOperator):
         project = release.gitlab.project(release.service.project)
         link = Link(f"GitLab: commit {release.commit[:12]}", f"{project.web_url}/-/commit/{release.commit}")
         return StepReport(f"GitLab shows {release.status_name} as {state}.", facts=facts, links=(link,))
+
+    @staticmethod
+    def _began(release: Release) -> bool:
+        ours = (release.status_name, release.branch, release.page)
+        found = release.gitlab.statuses(release.service.project, release.commit)
+        return any((one.name, one.ref, one.target_url) == ours for one in found)

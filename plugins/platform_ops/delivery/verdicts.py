@@ -46,22 +46,29 @@ def judge_run(run: RunRecord) -> Ending:
     A step that Airflow calls a success and that reported no good end was set by hand; then the run is not released.
     """
     steps = [task for task in run.tasks if task.task_id not in TEARDOWNS]
-    for step in steps:
-        report = step.report or {}
-        if step.state == "skipped" and report.get("outcome") == "superseded":
-            return Ending(Verdict.SUPERSEDED, str(report.get("summary") or ""))
+    if not steps:
+        return Ending(Verdict.FAILED, "The run has no steps.")
     bad = [step for step in steps if not _ended_well(step)]
-    if not steps or not bad:
-        return Ending(Verdict.RELEASED, "") if steps else Ending(Verdict.FAILED, "The run has no steps.")
+    if not bad:
+        return Ending(Verdict.RELEASED, "")
     # What stands behind a failed step never ran and says nothing.
-    decisive = next((step for step in bad if step.state == "failed"), bad[0])
+    failed = next((step for step in bad if step.state == "failed"), None)
+    superseded = next((step for step in bad if _is_superseded(step)), None)
+    if superseded and not failed:
+        return Ending(Verdict.SUPERSEDED, str((superseded.report or {}).get("summary") or ""))
+    decisive = failed or bad[0]
     report = decisive.report or {}
     refused = Verdict.REFUSED if report.get("outcome") == "refused" else Verdict.FAILED
     return Ending(_BY_ERROR.get(str(report.get("error")), refused), _reason(decisive))
 
 
 def _ended_well(step: TaskRecord) -> bool:
-    return step.state == "success" and (step.report or {}).get("outcome") in _GOOD
+    # An XCom can be edited to anything.
+    return step.state == "success" and str((step.report or {}).get("outcome")) in _GOOD
+
+
+def _is_superseded(step: TaskRecord) -> bool:
+    return step.state == "skipped" and (step.report or {}).get("outcome") == "superseded"
 
 
 def _reason(step: TaskRecord) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from platform_ops.common.errors import Refused, Superseded
 from platform_ops.common.remote_work import Handle, Probe
 from platform_ops.common.report import Link, StepReport
-from platform_ops.delivery.pins import Pin, read_pin
+from platform_ops.delivery.pins import Pin, is_commit, read_pin
 from platform_ops.delivery.services import Environment, Service, Target, load_service
 from platform_ops.delivery.source import open_source
 from platform_ops.delivery.standing import Standing
@@ -17,11 +17,16 @@ from platform_ops.systems.argocd.hook import ArgoCDHook
 from platform_ops.systems.argocd.models import Application
 from platform_ops.systems.argocd.work import COMMIT, ApplicationSync
 from platform_ops.systems.git.hook import GitHook
+from platform_ops.systems.kubernetes.errors import RolloutUnsettled
 from platform_ops.systems.kubernetes.work import DigestRollout
 
 
 class PinReplaced(Refused):
     """GitOps pins something else meanwhile, and it is not newer than our commit."""
+
+
+class NotOurPin(Refused):
+    """What the run takes for its GitOps commit is none of the branch's commits."""
 
 
 class GitOpsLine:
@@ -37,7 +42,7 @@ class GitOpsLine:
         self._path = service.pin_file(environment)
         self._pin = pin
         self._revision = revision
-        self._known: dict[str, bool] = {revision: True}
+        self._known: dict[str, bool] = {}
 
     def holds(self, revision: str) -> bool:
         """Say whether a commit is ours or a descendant that keeps our digest; earlier commits don't hold it.
@@ -58,10 +63,23 @@ class GitOpsLine:
             self._compare(repository.read(revision, self._path))
         return True
 
-    def require_at_head(self) -> None:
-        """Look at the branch's head once more; raises as `holds` does."""
+    def require(self) -> None:
+        """Require that our commit is on the branch and pins our digest, and that the head still does.
+
+        :raises NotOurPin: the commit is not on the branch.
+        :raises Superseded: a newer commit is pinned.
+        :raises PinReplaced: something else is pinned.
+        """
         with GitHook(self._service.gitops_connection).repository() as repository:
-            self._compare(repository.read(repository.fetch_branch(self._service.gitops_branch), self._path))
+            head = repository.fetch_branch(self._service.gitops_branch)
+            ours = is_commit(self._revision) and repository.has(self._revision)
+            if not ours or not repository.is_ancestor(self._revision, head):
+                raise NotOurPin(
+                    f"{self._revision[:60]!r} is no commit of branch {self._service.gitops_branch} of the GitOps "
+                    "repository. Clear pin_image, which finds the right one."
+                )
+            for revision in (head, self._revision):
+                self._compare(repository.read(revision, self._path))
 
     def _compare(self, text: str) -> None:
         found = read_pin(text, self._service.image_name, self._path)
@@ -96,6 +114,21 @@ class PinnedSync(ApplicationSync):
     def accepts(self, revision: str) -> bool:
         """Say whether the application has our digest at this commit; raises when a later one pins another."""
         return self._line.holds(revision)
+
+    def find(self) -> Handle | None:
+        """Join or start as any sync does, once GitOps itself says that the commit is ours."""
+        self._line.require()
+        return super().find()
+
+    def _ask(self, app: Application) -> bool:
+        # Between finding and asking another operation may have run for minutes.
+        self._line.require()
+        return super()._ask(app)
+
+    def judge(self, handle: Handle) -> StepReport:
+        """Report the sync; one that failed because a newer commit is pinned is superseded."""
+        self._line.require()
+        return super().judge(handle)
 
 
 class HealthyRelease:
@@ -144,9 +177,12 @@ class HealthyRelease:
 
     def judge(self, handle: Handle) -> StepReport:
         """Report the pods, or raise what keeps them from running."""
+        self._line.require()
         ended = self._rollout.judge(handle["rollout"])
-        self._line.require_at_head()
         app = self._argocd.application(self._target.application)
+        if not self._agrees(app):
+            shown = app.health or "no health"
+            raise RolloutUnsettled(f"{ended.summary} But Argo CD shows {shown}; it is looked at again.")
         facts: dict[str, Any] = ended.facts | {
             "health": app.health,
             "revision": app.sync_revision,

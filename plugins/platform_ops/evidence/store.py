@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from platform_ops.evidence.document import BUCKET, canonical, key, sha256
@@ -29,25 +30,15 @@ def keep(store: ObjectStoreHook, dag_id: str, run_id: str, document: Callable[[i
 
     :param document: makes the document with a number.
     """
-    number = _newest(store, dag_id, run_id)
-    if number:
-        made = document(number)
-        if store.read(BUCKET, key(dag_id, run_id, number)) == canonical(made):
-            return _kept(store, dag_id, run_id, number, made, adopted=True)
-    while True:
-        number += 1
-        made = document(number)
-        if store.put_new(BUCKET, key(dag_id, run_id, number), canonical(made)):
-            return _kept(store, dag_id, run_id, number, made, adopted=False)
+    for number in count(max(1, _newest(store, dag_id, run_id))):
+        made, name = document(number), key(dag_id, run_id, number)
+        if store.put_new(BUCKET, name, canonical(made)):
+            return Kept(number, name, sha256(made), store.url(BUCKET, name), adopted=False)
+        if store.read(BUCKET, name) == canonical(made):
+            return Kept(number, name, sha256(made), store.url(BUCKET, name), adopted=True)
+    raise AssertionError  # pragma: no cover
 
 
 def _newest(store: ObjectStoreHook, dag_id: str, run_id: str) -> int:
     names = (name.rpartition("/")[2].removesuffix(".json") for name in store.keys(BUCKET, f"runs/{dag_id}/{run_id}/"))
     return max((int(name) for name in names if name.isdecimal()), default=0)
-
-
-def _kept(
-    store: ObjectStoreHook, dag_id: str, run_id: str, number: int, made: dict[str, Any], *, adopted: bool
-) -> Kept:
-    name = key(dag_id, run_id, number)
-    return Kept(number, name, sha256(made), store.url(BUCKET, name), adopted)

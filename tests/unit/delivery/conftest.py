@@ -55,6 +55,15 @@ people:
 - {name: Oscar, emails: [oscar@example.com], gitlab: oscar, airflow: oscar}
 - {name: Bot, emails: [bot@example.com], gitlab: bot}
 """
+
+
+class Store(dict[str, Any]):
+    """Airflow's task state store."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
 UNPINNED = f"resources:\n- ../base\nimages:\n- name: {IMAGE}\n"
 
 
@@ -220,7 +229,14 @@ class World:
             xcom_pull=xcom_pull, xcom_push=lambda key, value: told.append(value),
         )  # fmt: skip
         run = SimpleNamespace(conf=conf | changes.pop("conf", {}), triggering_user_name=changes.pop("starter", "oscar"))
-        return {"params": conf | changes, "ti": ti, "task_instance": ti, "dag_run": run, "told": told}
+        return {
+            "params": conf | changes,
+            "ti": ti,
+            "task_instance": ti,
+            "dag_run": run,
+            "told": told,
+            "task_state_store": Store(),
+        }
 
     def release(self, environment: str = "dev", commit: str | None = None, **changes: Any) -> Release:
         return Release.of(self.context(environment, commit, **changes))

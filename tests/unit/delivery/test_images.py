@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from platform_ops.common.errors import Busy
 from platform_ops.delivery.images import (
     DigestChanged,
     ImageMissing,
@@ -108,10 +109,17 @@ def test_a_scan_above_the_limit_is_refused(world) -> None:
         check_findings(world.release(), image)
 
 
-@pytest.mark.parametrize("status", [status for status in ScanStatus if status is not ScanStatus.SUCCESS])
+@pytest.mark.parametrize("status", [ScanStatus.NOT_SCANNED, ScanStatus.STOPPED, ScanStatus.ERROR])
 def test_a_scan_that_did_not_end_well_says_nothing(world, status: ScanStatus) -> None:
     image = world.push_image(world.second, status=status)
     with pytest.raises(NotScanned, match=f"is {status.value}, not finished"):
+        check_findings(world.release(), image)
+
+
+@pytest.mark.parametrize("status", [ScanStatus.PENDING, ScanStatus.SCHEDULED, ScanStatus.RUNNING])
+def test_a_scan_that_goes_on_is_looked_at_again(world, status: ScanStatus) -> None:
+    image = world.push_image(world.second, status=status)
+    with pytest.raises(Busy, match="looked at again"):
         check_findings(world.release(), image)
 
 

@@ -59,7 +59,7 @@ def test_one_silent_system_does_not_silence_the_others(
     readers = {name: (fails if name == place else lambda _, name=name: name) for name in READERS}
     monkeypatch.setattr("platform_ops.delivery.readers.READERS", readers)
     observed, silent = observe(running.release())
-    assert observed == {name: None if name == place else name for name in READERS}
+    assert observed == {name: name for name in READERS if name != place}
     assert silent == [f"{place} could not be asked again: {error}"]
 
 
@@ -81,4 +81,12 @@ def test_each_difference_is_a_sentence(found: dict[str, Any], said: str) -> None
 
 
 def test_a_silent_place_is_no_difference() -> None:
-    assert differences(dict.fromkeys(READERS), OURS) == []
+    assert differences({}, OURS) == []
+
+
+def test_a_place_that_holds_nothing_differs() -> None:
+    assert differences({"harbor": None, "gitops": None, "pods": []}, OURS) == [
+        f"Harbor holds nothing, not {OURS}.",
+        f"GitOps holds nothing, not {OURS}.",
+        f"Pods run nothing, not {OURS}.",
+    ]

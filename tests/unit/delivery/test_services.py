@@ -26,7 +26,7 @@ def test_the_shipped_catalogue_is_in_order() -> None:
     services = load_services()
     assert sorted(services) == service_names()
     for service in services.values():
-        assert service.targets["prod"].is_manual
+        assert service.targets["prod"].approval
 
 
 def test_a_service_reads_as_written(catalogue: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_service_reads_as_written(catalogue: Path) -> None:
     assert service.project == "shop/storefront"
     assert service.branches == {"dev": "dev", "rc": "rc", "prod": "master"}
     assert service.pin_file("rc") == "apps/storefront/rc/kustomization.yaml"
-    assert not service.targets["dev"].is_manual
+    assert service.targets["dev"].approval is None
     approval = service.targets["prod"].approval
     assert approval
     assert approval.approvers == ("paula", "quentin")

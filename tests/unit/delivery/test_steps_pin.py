@@ -19,18 +19,17 @@ from platform_ops.common.errors import Superseded
 from platform_ops.common.remote_work import WorkSpec
 from platform_ops.common.report import StepReport
 from platform_ops.delivery.images import DigestChanged, ImageMissing, NotScanned, leave_proof
+from platform_ops.delivery.pinning import ImageDrifted, PinTakenBack, commit_message
 from platform_ops.delivery.pins import Pin
 from platform_ops.delivery.policies import ForeignImage, ScanAbovePolicy, Unproven
 from platform_ops.delivery.source import NotOnBranch
 from platform_ops.delivery.standing import Diverged
 from platform_ops.delivery.steps import (
     ApproveRelease,
-    ImageDrifted,
     JudgeApproval,
     PinImage,
     SyncApplication,
     VerifyRunning,
-    commit_message,
 )
 from platform_ops.systems.harbor.models import ScanStatus, Severity
 
@@ -239,7 +238,7 @@ def test_an_unproven_digest_is_refused_for_production_only(ready) -> None:
     ("image", "error"),
     [
         ({"severity": Severity.CRITICAL}, ScanAbovePolicy),
-        ({"status": ScanStatus.RUNNING}, NotScanned),
+        ({"status": ScanStatus.ERROR}, NotScanned),
         ({"commit": "first"}, ForeignImage),
     ],
 )
@@ -247,6 +246,13 @@ def test_what_was_verified_is_verified_again(ready, image: dict[str, Any], error
     named = getattr(ready, image.pop("commit", "second"))
     ready.push_image(ready.second, commit=named, **image)
     refused(ready, error, "dev")
+
+
+def test_what_this_run_pinned_and_somebody_took_back_is_not_pinned_again(ready) -> None:
+    ready.pin("dev", ready.base, ready.other)
+    pin(ready, "dev")
+    ready.pin("dev", ready.base, ready.other)
+    refused(ready, PinTakenBack, "dev")
 
 
 def test_an_image_that_is_gone_is_refused(ready) -> None:

@@ -9,7 +9,7 @@ from platform_ops.common.errors import Superseded
 from platform_ops.common.remote_work import Probe
 from platform_ops.common.report import Link, StepReport
 from platform_ops.delivery.pins import Pin
-from platform_ops.delivery.work import GitOpsLine, HealthyRelease, PinnedSync, PinReplaced
+from platform_ops.delivery.work import GitOpsLine, HealthyRelease, NotOurPin, PinnedSync, PinReplaced
 from platform_ops.systems.argocd.models import Application
 from platform_ops.systems.git.errors import CommitNotFound
 from platform_ops.systems.kubernetes.errors import RolloutFailed
@@ -31,9 +31,31 @@ def newer(world) -> str:
     return made
 
 
-def test_the_commit_that_pinned_us_holds_without_asking(world) -> None:
+def test_the_commit_that_pinned_us_holds(world) -> None:
     assert line(world).holds(world.gitops.head())
-    world.git.repository.assert_not_called()
+
+
+@pytest.mark.parametrize("revision", ["", "main", "1" * 40])
+def test_what_is_no_commit_of_the_branch_is_not_synced(world, revision: str) -> None:
+    sync = PinnedSync(**(pinned(world) | {"revision": revision}), marker="r1/3")
+    with pytest.raises(NotOurPin, match="Clear pin_image"):
+        sync.find()
+
+
+def test_a_commit_of_another_branch_is_not_synced(world) -> None:
+    arguments = pinned(world)
+    head = world.gitops.head()
+    side = world.gitops.commit("Aside", head, files={"README": "unreviewed"})
+    world.gitops.move(side, "aside")
+    with pytest.raises(NotOurPin):
+        PinnedSync(**(arguments | {"revision": side}), marker="r1/3").find()
+
+
+def test_a_commit_of_the_branch_that_pins_something_else_is_not_synced(world) -> None:
+    earlier = world.pin("rc", world.first, world.other)
+    arguments = pinned(world) | {"revision": earlier}
+    with pytest.raises(PinReplaced):
+        PinnedSync(**arguments, marker="r1/3").find()
 
 
 def test_a_later_commit_that_keeps_our_digest_holds_and_is_looked_at_once(world) -> None:
@@ -72,7 +94,7 @@ def test_a_newer_commit_with_another_digest_supersedes_us(world, environment: st
         ours.holds(later)
     assert ended.value.facts == {"pinned": {"commit": third, "digest": world.other}}
     with pytest.raises(Superseded):
-        ours.require_at_head()
+        ours.require()
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -83,7 +105,7 @@ def test_going_back_or_another_digest_of_our_commit_is_refused(world, environmen
     with pytest.raises(PinReplaced, match="went back or changed it by hand"):
         ours.holds(later)
     with pytest.raises(PinReplaced):
-        ours.require_at_head()
+        ours.require()
 
 
 @pytest.mark.parametrize(("environment", "error"), [("dev", Superseded), ("rc", PinReplaced), ("prod", PinReplaced)])
@@ -105,7 +127,7 @@ def test_a_pin_that_was_removed_is_refused(world) -> None:
 def test_the_head_may_have_moved_as_long_as_it_keeps_our_digest(world) -> None:
     ours = line(world)
     world.pin("dev", world.second, world.other)
-    ours.require_at_head()
+    ours.require()
 
 
 def pinned(world, environment: str = "rc") -> dict[str, Any]:

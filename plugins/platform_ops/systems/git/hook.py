@@ -183,6 +183,14 @@ class Repository:
         """Return the newest commit of a fetched branch that changed a file."""
         return self._git("log", "-1", "--format=%H", "--end-of-options", f"refs/heads/{branch}", "--", path).strip()
 
+    def commit_with_trailer(self, branch: str, name: str, value: str) -> str | None:
+        """Return the newest commit of a fetched branch whose message ends with a trailer."""
+        shown = f"%H%x1f%(trailers:key={name},valueonly,separator=%x1f)"
+        printed = self._git("log", f"--format={shown}", "--fixed-strings", f"--grep={name}: {value}",
+                            "--end-of-options", f"refs/heads/{branch}")  # fmt: skip
+        found = (line.split("\x1f") for line in printed.splitlines())
+        return next((sha for sha, *values in found if value in values), None)
+
     def push_edit(
         self,
         branch: str,

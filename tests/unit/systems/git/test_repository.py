@@ -98,6 +98,21 @@ def test_an_edit_becomes_one_commit_and_a_second_time_none(remote: Path, address
     assert run(remote, "log", "-1", "--format=%an %ce%n%B").splitlines()[0] == "Platform bot platform-bot@example.com"
 
 
+def test_a_commit_is_found_by_its_trailer_and_by_nothing_like_it(remote: Path, address: str) -> None:
+    with Repository(address) as repository:
+        _, ours = repository.push_edit(
+            "main", "pin.yaml", edit_to("ours\n"), message=lambda _: "Ours\n\nRun: r.1__2\n", author=BOT
+        )
+        repository.push_edit(
+            "main", "pin.yaml", edit_to("next\n"), message=lambda _: "Run: r.1\n\nRun: r.1__2 in the text\n\nEnd\n",
+            author=BOT,
+        )  # fmt: skip
+        repository.fetch_branch("main")
+        assert repository.commit_with_trailer("main", "Run", "r.1__2") == ours
+        assert repository.commit_with_trailer("main", "Run", "r.1") is None
+        assert repository.commit_with_trailer("main", "Run", "rx1__2") is None
+
+
 def test_who_comes_second_applies_the_edit_to_what_stands_there_then(remote: Path, address: str) -> None:
     seen: list[str] = []
 
