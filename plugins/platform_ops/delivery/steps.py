@@ -159,8 +159,8 @@ class BuildImage(RemoteWorkOperator):
             if image is None:
                 raise Refused(
                     f"The build succeeded, but Harbor has no image {release.service.image_name}:{tag}. "
-                    "The job must push before it ends. If somebody deleted the image: delete that build at Jenkins, then "
-                    "clear this task; a build of this tree that succeeded is never repeated."
+                    "The job must push before it ends. If somebody deleted the image: delete that build at Jenkins, "
+                    "then clear this task; a build of this tree that succeeded is never repeated."
                 )
             check_built_from(release, source, image)
             tree = source.commit(release.commit).tree
