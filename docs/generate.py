@@ -69,8 +69,11 @@ def _dag(dag: Any) -> str:
 def _parameter(name: str, param: Any) -> str:
     schema = param.schema
     value = param.resolve(suppress_exception=True)
-    default = "needed" if not param.has_value else f"`{value}`" if value != "" else "empty"
-    cells = (f"`{name}`", schema.get("type", "any"), _allowed(name, schema), default, param.description or "")
+    types = schema.get("type", "any")
+    types = [types] if isinstance(types, str) else types
+    default = f"`{value}`" if value else "empty" if "null" in types else "needed"
+    kind = " or ".join(name for name in types if name != "null")
+    cells = (f"`{name}`", kind, _allowed(name, schema), default, param.description or "")
     return f"| {' | '.join(_cell(cell) for cell in cells)} |"
 
 

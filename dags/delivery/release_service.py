@@ -54,13 +54,16 @@ from platform_ops.delivery.teardowns import RecordEvidence, ReportRelease
     params={
         "service": Param(type="string", enum=service_names(), description="The service, as the catalogue calls it."),
         "environment": Param(type="string", enum=[*Environment], description="Where it shall run."),
+        # Null, because Airflow's form takes an empty text for a missing one.
         "commit": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             pattern="^([0-9a-f]{40})?$",
             description="The full hash of the commit; empty means the head of the environment's branch.",
         ),
-        "reason": Param("", type="string", maxLength=500, description="Why, for those who read the page later."),
+        "reason": Param(
+            None, type=["null", "string"], maxLength=500, description="Why, for those who read the page later."
+        ),
     },
 )
 def release_service() -> None:

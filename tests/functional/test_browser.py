@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
@@ -57,3 +57,23 @@ def test_the_page_from_login_to_verdict(world: World, page: Page) -> None:
     frame = page.frame_locator("iframe")
     expect(frame.locator("h1")).to_contain_text("page · prod · released", timeout=30_000)
     expect(frame.locator("body")).to_contain_text(address)
+
+
+def test_a_person_starts_a_release_with_the_form(world: World, page: Page) -> None:
+    page.context.clear_cookies()
+    page.goto(world.url("AIRFLOW", f"/dags/{DAG_ID}"))
+    page.fill("input[name=username]", world.environment["AIRFLOW_OPERATOR_USER"])
+    page.fill("input[name=password]", world.environment["AIRFLOW_OPERATOR_PASSWORD"])
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog").filter(has_text="Trigger Dag")
+    for number, value in enumerate(("page", "dev")):
+        form.get_by_role("combobox").nth(number).fill(value)
+        page.keyboard.press("Enter")
+    # Commit and reason stay empty: the form must not ask for them.
+    form.get_by_role("button", name="Trigger").click()
+    page.wait_for_url(f"**/dags/{DAG_ID}/runs/**")
+    run = unquote(page.url.rpartition("/")[2])
+    world.admin.wait(run)
+    assert world.verdict(run) == "released"
+    assert world.evidence(run)["started_by"] == "oscar"
