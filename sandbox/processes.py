@@ -90,8 +90,10 @@ def _session(leader: int) -> list[int]:
 
 
 def _reap() -> None:
-    for pid in [pid for pid, child in _children.items() if child.poll() is not None]:
-        del _children[pid]
+    # Several threads start and look at once: a copy is walked, and another may have been faster.
+    for pid, child in list(_children.items()):
+        if child.poll() is not None:
+            _children.pop(pid, None)
 
 
 def alive(record: Record) -> bool:

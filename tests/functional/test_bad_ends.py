@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from platform_ops.evidence.document import BUCKET
 from tests.functional.world import BAD_PACKAGE, RED_TEST, World
 
 
@@ -115,6 +116,22 @@ def test_production_takes_only_what_ran_in_rc(world: World) -> None:
     assert world.verdict(run) == "refused"
     assert world.admin.report(run, "verify_image")["error"] == "Unproven"
     assert commit not in world.pin_file("unproven", "prod")
+
+
+def test_a_proof_that_was_withdrawn_meanwhile_stops_the_pin(world: World) -> None:
+    run = world.asked("withdrawn", "Proven for a while")
+    commit = world.facts(run, "resolve_commit")["commit"]
+    with world.object_store() as store:
+        store.remove_object(BUCKET, world.facts(run, "verify_image")["proof"]["key"])
+    assert world.runs("APPROVER").answer(run, "Approve").status_code == 200
+    world.admin.wait(run)
+    assert world.verdict(run) == "refused"
+    assert world.admin.report(run, "pin_image")["error"] == "Unproven"
+    assert world.evidence(run)["verdict"] == "refused"
+    state, description = world.status("withdrawn", commit, "prod")
+    assert state == "failed"
+    assert "no proof of healthy pods in rc" in description
+    assert commit not in world.pin_file("withdrawn", "prod")
 
 
 def test_approved_in_conf_is_no_approval(world: World) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
+from platform_ops.evidence.document import BUCKET
 from sandbox import contract
 from sandbox.airflow_runs import DAG_ID, WAITING, Runs
 from sandbox.checkout import Checkout
@@ -148,14 +150,13 @@ class World:
         assert answer.status_code == 200
         return answer.text
 
-    def evidence(self, run_id: str) -> dict[str, Any]:
-        """Return the stored document, after comparing its bytes with the recorded hash."""
+    @contextmanager
+    def object_store(self) -> Iterator[Any]:
         import urllib3
         from minio import Minio
 
-        facts = self.facts(run_id, "record_evidence")
         with urllib3.PoolManager() as pool:
-            store = Minio(
+            yield Minio(
                 self.environment["OBJECT_STORE_URL"].removeprefix("http://"),
                 access_key=self.environment["OBJECT_STORE_ACCESS_KEY"],
                 secret_key=self.environment["OBJECT_STORE_SECRET_KEY"],
@@ -163,7 +164,12 @@ class World:
                 region="us-east-1",
                 http_client=pool,
             )
-            body = store.get_object("evidence", facts["key"]).read()
+
+    def evidence(self, run_id: str) -> dict[str, Any]:
+        """Return the stored document, after comparing its bytes with the recorded hash."""
+        facts = self.facts(run_id, "record_evidence")
+        with self.object_store() as store:
+            body = store.get_object(BUCKET, facts["key"]).read()
         assert hashlib.sha256(body).hexdigest() == facts["sha256"]
         document: dict[str, Any] = json.loads(body)
         return document
