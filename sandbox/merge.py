@@ -10,12 +10,9 @@ import httpx
 from sandbox.processes import SandboxError
 
 
-def merge(environment: Mapping[str, str], project: str, source: str, target: str, token: str = "") -> str:
-    """Merge a branch into another and return the merge commit.
-
-    :param token: name of the merger's token in the contract; the maintainer's by default.
-    """
-    headers = {"PRIVATE-TOKEN": environment[token or "GITLAB_MAINTAINER_TOKEN"]}
+def merge(environment: Mapping[str, str], project: str, source: str, target: str) -> str:
+    """Merge a branch into another and return the merge commit."""
+    headers = {"PRIVATE-TOKEN": environment["GITLAB_MAINTAINER_TOKEN"]}
     base = f"{environment['GITLAB_URL']}/api/v4/projects/{quote(project, safe='')}/merge_requests"
     with httpx.Client(headers=headers, timeout=30, trust_env=False) as client:
         wanted = {"source_branch": source, "target_branch": target, "title": f"Bring {source} to {target}"}

@@ -5,6 +5,7 @@ Every step looks first whether its work is there, so an interrupted seed is fini
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ import httpx
 from ruamel.yaml import YAML
 
 from platform_ops.delivery.pins import Pin, write_pin
-from platform_ops.delivery.policies import proof_key
+from platform_ops.delivery.policies import make_proof, proof_key, tree_tag
 from platform_ops.delivery.services import Service, Target, service_from
 from platform_ops.evidence.document import BUCKET
 from sandbox.checkout import Checkout
@@ -147,7 +148,7 @@ class _World:
             for service in services:
                 if (work.root / service.gitops_path).exists():
                     continue
-                pin = self._make_image(service) if SAMPLES.get(service.name, Sample()).released else None
+                pin = self._make_image(service) if _sample(service).released else None
                 for name, target in service.targets.items():
                     work.write(self._manifests(service, name, target, pin))
                 work.commit(f"Add {service.name}")
@@ -181,15 +182,15 @@ class _World:
                 digest = push_image(url, service.image_name, "seed", Path(folder), labels, login)
         repository = quote(service.image_repository, safe="")
         path = f"/projects/{service.image_project}/repositories/{repository}/artifacts/{digest}/tags"
-        for tag in (f"tree-{tree}", commit):
+        for tag in (tree_tag(tree), commit):
             self._post(self.harbor, path, {"name": tag}, accept=(409,))
-        proof = {"service": service.name, "environment": "rc", "digest": digest, "commit": commit, "run": "seed"}
+        proof = make_proof(service.name, digest, "rc", commit=commit, run="seed")
         self._put_object(proof_key(service.name, digest), json.dumps(proof).encode())
         return Pin(digest, commit)
 
     def make_applications(self, service: Service) -> None:
         """Make the namespace, and the application of every environment."""
-        automated = SAMPLES.get(service.name, Sample()).automated
+        automated = _sample(service).automated
         for name, target in service.targets.items():
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": target.namespace}}
             self._post(self.clusters[target.cluster], "/api/v1/namespaces", namespace, accept=(409,))
@@ -210,17 +211,19 @@ class _World:
         waiting = {
             target.application
             for service in services
-            if SAMPLES.get(service.name, Sample()).released
+            if _sample(service).released
             for target in service.targets.values()
         }
         deadline = time.monotonic() + HEALTHY_SECONDS
-        while waiting:
+        while True:
             shown = {name: _check(self.argocd.get(f"/applications/{name}")).json()["status"] for name in waiting}
             waiting = {name for name, status in shown.items() if not _is_settled(status)}
-            if waiting and time.monotonic() > deadline:
+            if not waiting:
+                return
+            if time.monotonic() > deadline:
                 name = min(waiting)
                 raise SandboxError(f"Application {name} does not become healthy: {json.dumps(shown[name])[:800]}")
-            time.sleep(0.2 if waiting else 0)
+            time.sleep(0.2)
 
     def _make_project(self, path: str, default_branch: str) -> None:
         group, _, name = path.rpartition("/")
@@ -273,8 +276,6 @@ class _World:
             store.make_bucket(BUCKET)
 
     def _put_object(self, key: str, body: bytes) -> None:
-        import io
-
         self._object_store().put_object(BUCKET, key, io.BytesIO(body), len(body), content_type="application/json")
 
     @staticmethod
@@ -298,6 +299,10 @@ def _check(response: httpx.Response, accept: tuple[int, ...] = ()) -> httpx.Resp
 
 def _is_settled(status: Mapping[str, Any]) -> bool:
     return bool(status["sync"]["status"] == "Synced" and status["health"].get("status") == "Healthy")
+
+
+def _sample(service: Service) -> Sample:
+    return SAMPLES.get(service.name, Sample())
 
 
 def _sources(service: Service) -> Path:

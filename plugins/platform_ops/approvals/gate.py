@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 
 from platform_ops.approvals.rules import APPROVE, REJECT, binding_line
-from platform_ops.common.operators import StepOperator
+from platform_ops.common.operators import ReportingOperator
 from platform_ops.common.report import StepReport
 from platform_ops.common.settings import run_page_url
 
@@ -37,7 +37,7 @@ class Request:
     report: StepReport
 
 
-class ApprovalGate(HITLOperator, StepOperator):
+class ApprovalGate(HITLOperator, ReportingOperator):
     """Asks the people the rules allow; expiry means no.
 
     The answer protects nothing here: a person may set this task to success. The step that changes the world reads
@@ -53,10 +53,6 @@ class ApprovalGate(HITLOperator, StepOperator):
     @abstractmethod
     def ask(self, context: Context) -> Request | StepReport:
         """Return what to ask, or the report when nobody needs to be asked."""
-
-    def run_step(self, context: Context) -> StepReport:
-        """Not used: a gate ends in `execute_complete`."""
-        raise NotImplementedError
 
     def execute(self, context: Context) -> None:
         """Ask, or say that there is nothing to ask."""

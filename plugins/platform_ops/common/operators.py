@@ -1,4 +1,4 @@
-"""The two base operators: a step that reports, and a step that follows remote work."""
+"""The base operators: one that reports, a step, and a step that follows remote work."""
 
 from __future__ import annotations
 
@@ -31,32 +31,17 @@ class StepLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:  # noqa: ARG002
         """Return the address the step left."""
-        return operator.link_url if isinstance(operator, StepOperator) else ""
+        return operator.link_url if isinstance(operator, ReportingOperator) else ""
 
 
-class StepOperator(BaseOperator):
-    """A step of a workflow: it leaves a report under ``report``, whatever its end."""
+class ReportingOperator(BaseOperator):
+    """An operator that leaves a report under ``report``, whatever its end."""
 
     operator_extra_links = (StepLink(),)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.link_url = ""
-
-    @abstractmethod
-    def run_step(self, context: Context) -> StepReport:
-        """Do the step.
-
-        :raises PlatformError: it failed.
-        :raises Superseded: there is nothing left to do.
-        """
-
-    def execute(self, context: Context) -> Any:
-        """Run the step and leave its report; its facts are the run's result where the DAG says so."""
-        with self.reporting(context):
-            report = self.run_step(context)
-            self.hand_on(context, report)
-            return report.facts if self.returns_dag_result else None
 
     def hand_on(self, context: Context, report: StepReport) -> None:
         """Leave the report for the page, the evidence and the later steps."""
@@ -77,6 +62,25 @@ class StepOperator(BaseOperator):
             outcome = "refused" if isinstance(error, Refused) else "failed"
             self.hand_on(context, StepReport(str(error), outcome, error.facts, error=type(error).__name__))
             raise
+
+
+class StepOperator(ReportingOperator):
+    """A step of a workflow."""
+
+    @abstractmethod
+    def run_step(self, context: Context) -> StepReport:
+        """Do the step.
+
+        :raises PlatformError: it failed.
+        :raises Superseded: there is nothing left to do.
+        """
+
+    def execute(self, context: Context) -> Any:
+        """Run the step and leave its report; its facts are the run's result where the DAG says so."""
+        with self.reporting(context):
+            report = self.run_step(context)
+            self.hand_on(context, report)
+            return report.facts if self.returns_dag_result else None
 
 
 class RemoteWorkOperator(StepOperator):

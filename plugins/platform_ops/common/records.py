@@ -44,6 +44,11 @@ class RunRecord:
         found = next((task for task in self.tasks if task.task_id == task_id), None)
         return (found.report if found else None) or {}
 
+    def facts(self, task_id: str) -> dict[str, Any]:
+        """Return the facts a task reported; empty when there are none."""
+        facts = self.report(task_id).get("facts")
+        return facts if isinstance(facts, dict) else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

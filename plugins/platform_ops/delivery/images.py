@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from platform_ops.common.errors import Busy, Refused
+from platform_ops.common.errors import Busy, Refused, with_facts
 from platform_ops.delivery.pins import is_commit
-from platform_ops.delivery.policies import check_origin, check_proof, check_scan, proof_key
+from platform_ops.delivery.policies import check_origin, check_proof, check_scan, make_proof, proof_key, tree_tag
 from platform_ops.delivery.release import BadRequest, Release
 from platform_ops.delivery.services import Environment
 from platform_ops.delivery.source import Source
@@ -36,11 +36,6 @@ class ScanGoesOn(Busy):
 
 class NotScanned(Refused):
     """No scan of the image has ended well, so nothing is known about it."""
-
-
-def tree_tag(tree: str) -> str:
-    """Return the tag that claims a source tree for one image."""
-    return f"tree-{tree}"
 
 
 def find_image(release: Release, tag: str) -> Artifact | None:
@@ -136,6 +131,19 @@ def check_proven(release: Release, digest: str) -> dict[str, Any]:
     return {"key": key, "url": store.url(BUCKET, key)}
 
 
+def check_image(release: Release, source: Source, image: Artifact) -> dict[str, Any]:
+    """Check all that an image must be like to be released, and return what is known about it.
+
+    :raises PlatformError: as the three checks above; what was found before it is among its facts.
+    """
+    facts: dict[str, Any] = {"digest": image.digest, "tag": release.commit}
+    with with_facts(facts):
+        facts["image_commit"] = check_built_from(release, source, image)
+        facts |= check_findings(release, image)
+        facts["proof"] = check_proven(release, image.digest)
+    return facts
+
+
 def check_hint(release: Release, image: Artifact, hint: object) -> None:
     """Compare Harbor's digest with the one an earlier step handed on.
 
@@ -145,19 +153,13 @@ def check_hint(release: Release, image: Artifact, hint: object) -> None:
         raise DigestChanged(
             f"Harbor holds {image.digest} as {release.service.image_name}:{release.commit[:12]}, but the run spoke of "
             f"{hint!s:.80}. Somebody changed one of them; start a new run.",
-            facts={"harbor": image.digest, "handed_on": str(hint)[:80]},
+            facts={"digest": image.digest, "handed_on": str(hint)[:80]},
         )
 
 
 def leave_proof(release: Release, digest: str) -> str:
     """Note in the evidence bucket that a digest ran healthy in this environment; return where."""
     key = proof_key(release.service.name, digest, release.environment)
-    proof = {
-        "service": release.service.name,
-        "environment": release.environment,
-        "digest": digest,
-        "commit": release.commit,
-        "run": release.run_id,
-    }
+    proof = make_proof(release.service.name, digest, release.environment, commit=release.commit, run=release.run_id)
     ObjectStoreHook().put_new(BUCKET, key, json.dumps(proof, sort_keys=True).encode())
     return key

@@ -36,14 +36,15 @@ class Question:
     bound_to: str
 
 
-def question(
-    release: Release, policy: ApprovalPolicy, source: Source, pin: Pin | None, *, digest: str, diff: str
-) -> Question:
-    """Put the question together from the systems as they are now.
+def question(release: Release, source: Source, pin: Pin | None, digest: str, diff: str) -> Question | None:
+    """Put the question together from the systems as they are now; None when no person needs to agree.
 
     :raises UnknownPerson: somebody who took part is not in the identities file.
     :raises TooFewApprovers: not enough are left to ask.
     """
+    policy = release.target.approval
+    if policy is None or not diff:
+        return None
     commits = source.commits_since(pin, release.commit)
     identities = load_identities()
     # Every one: a fast-forward or a squash leaves no merge commit, and yet somebody merged it.

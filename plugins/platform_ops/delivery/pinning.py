@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from platform_ops.common.errors import Refused
+from platform_ops.delivery.images import require_image
 from platform_ops.delivery.permission import Question, question
 from platform_ops.delivery.pins import Pin, difference, write_pin
 from platform_ops.delivery.release import Release
@@ -41,14 +42,15 @@ def planned_file(release: Release, source: Source, text: str, pin: Pin | None, d
     return write_pin(text, release.service.image_name, release.pin_file, Pin(digest, release.commit), registry_name)
 
 
-def open_question(release: Release, source: Source, digest: str) -> Question | None:
+def open_question(release: Release) -> Question | None:
     """Return what must be asked now; None when no person needs to agree."""
-    policy = release.target.approval
-    if policy is None:
+    if release.target.approval is None:
         return None
+    digest = require_image(release).digest
     pin, text = release.pinned()
-    diff = difference(text, planned_file(release, source, text, pin, digest), release.pin_file)
-    return question(release, policy, source, pin, digest=digest, diff=diff) if diff else None
+    with release.source() as source:
+        diff = difference(text, planned_file(release, source, text, pin, digest), release.pin_file)
+        return question(release, source, pin, digest, diff)
 
 
 def refuse_second_pin(release: Release, gitops: Repository) -> None:

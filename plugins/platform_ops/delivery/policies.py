@@ -52,9 +52,19 @@ def check_origin(image_commit: str | None, image_tree: str | None, commit: str, 
         )
 
 
+def tree_tag(tree: str) -> str:
+    """Return the tag that claims a source tree for one image."""
+    return f"tree-{tree}"
+
+
 def proof_key(service: str, digest: str, environment: str = "rc") -> str:
     """Return where the proof of a digest lies in the evidence bucket."""
     return f"healthy/{environment}/{service}/{digest.replace(':', '-')}.json"
+
+
+def make_proof(service: str, digest: str, environment: str, *, commit: str, run: str) -> dict[str, str]:
+    """Return the proof that a run saw a digest healthy in an environment."""
+    return {"service": service, "environment": environment, "digest": digest, "commit": commit, "run": run}
 
 
 def check_proof(service: str, digest: str, proof: Mapping[str, object] | None) -> None:

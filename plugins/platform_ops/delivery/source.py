@@ -14,6 +14,7 @@ from platform_ops.systems.git.errors import CommitNotFound
 from platform_ops.systems.git.hook import Repository
 from platform_ops.systems.git.models import Commit
 from platform_ops.systems.gitlab.hook import GitLabHook
+from platform_ops.systems.gitlab.models import Project
 
 
 class NotOnBranch(Refused):
@@ -27,6 +28,7 @@ class Source:
     :param head: of the branch.
     """
 
+    project: Project
     repository: Repository
     branch: str
     head: str
@@ -77,5 +79,6 @@ def open_source(service: Service, environment: str) -> Iterator[Source]:
     """Open the history of a service's source, with the environment's branch."""
     gitlab = GitLabHook(service.gitlab_connection)
     branch = service.branches[environment]
-    with Repository(gitlab.project(service.project).clone_url, gitlab.credentials()) as repository:
-        yield Source(repository, branch, repository.fetch_branch(branch))
+    project = gitlab.project(service.project)
+    with Repository(project.clone_url, gitlab.credentials()) as repository:
+        yield Source(project, repository, branch, repository.fetch_branch(branch))

@@ -17,18 +17,17 @@ from platform_ops.common.remote_work import WorkSpec
 from platform_ops.common.report import Link, StepReport
 from platform_ops.delivery.images import (
     check_built_from,
-    check_findings,
     check_hint,
-    check_proven,
+    check_image,
     claim,
     find_image,
     leave_proof,
     require_image,
-    tree_tag,
 )
 from platform_ops.delivery.permission import answers, approved_by, question
 from platform_ops.delivery.pinning import commit_message, open_question, planned_file, refuse_second_pin
 from platform_ops.delivery.pins import difference
+from platform_ops.delivery.policies import tree_tag
 from platform_ops.delivery.release import Release, check_parameters, reported
 from platform_ops.delivery.request import request
 from platform_ops.delivery.services import Environment
@@ -50,14 +49,13 @@ class ResolveCommit(StepOperator):
         """Resolve; a commit that is behind what runs ends the run as superseded."""
         check_parameters(context["dag_run"].conf)
         release = Release.of(context)
-        project = release.gitlab.project(release.service.project)
         with release.source() as source:
             # Kept over tries: a later one must not find another head, and leave the first announced for ever.
             store = context["task_state_store"]
             commit = source.commit(release.commit or str(store.get("commit") or source.head))
             store.set("commit", commit.sha)
             release = replace(release, commit=commit.sha)
-            link = Link(f"GitLab: commit {commit.sha[:12]}", f"{project.web_url}/-/commit/{commit.sha}")
+            link = Link(f"GitLab: commit {commit.sha[:12]}", source.project.commit_url(commit.sha))
             facts = _about(release, commit)
             # Should this process die now, the teardowns know what was announced.
             begun = f"{commit.sha[:12]} “{commit.title}” is compared with what GitOps pins."
@@ -174,13 +172,10 @@ class VerifyImage(RemoteWorkOperator):
     """Checks what the image was built from, its scan, and, for production, its proof from rc."""
 
     def plan(self, context: Context) -> WorkSpec:
-        """Check the origin; return the scan."""
+        """Return the scan."""
         release = Release.of(context)
         image = require_image(release)
-        with with_facts({"digest": image.digest, "tag": release.commit}):
-            check_hint(release, image, reported(context, "build_image").get("digest"))
-            with release.source() as source:
-                check_built_from(release, source, image)
+        check_hint(release, image, reported(context, "build_image").get("digest"))
         service = release.service
         return WorkSpec(
             "platform_ops.systems.harbor.work.ImageScan",
@@ -193,15 +188,11 @@ class VerifyImage(RemoteWorkOperator):
         )
 
     def conclude(self, context: Context, ended: StepReport) -> StepReport:
-        """Compare the scan with the policy, and look for the proof."""
+        """Check everything that is known about the image now."""
         release = Release.of(context)
         image = require_image(release)
-        facts: dict[str, Any] = {"digest": image.digest, "tag": release.commit}
-        with with_facts(facts):
-            facts |= check_findings(release, image)
-            with release.source() as source:
-                facts["image_commit"] = check_built_from(release, source, image)
-            facts["proof"] = check_proven(release, image.digest)
+        with release.source() as source:
+            facts = check_image(release, source, image)
         proven = " It ran healthy in rc." if facts["proof"] else ""
         total = sum(facts["counts"].values())
         noun = "vulnerability" if total == 1 else "vulnerabilities"
@@ -222,8 +213,7 @@ class ApproveRelease(ApprovalGate):
     def ask(self, context: Context) -> Request | StepReport:
         """Put the request together."""
         release = Release.of(context)
-        with release.source() as source:
-            asked = open_question(release, source, require_image(release).digest)
+        asked = open_question(release)
         if asked is None:
             return _nobody_asked(release)
         return request(release, asked, build=reported(context, "build_image"), image=reported(context, "verify_image"))
@@ -235,8 +225,7 @@ class JudgeApproval(StepOperator):
     def run_step(self, context: Context) -> StepReport:
         """Judge the answers on Airflow's server."""
         release = Release.of(context)
-        with release.source() as source:
-            asked = open_question(release, source, require_image(release).digest)
+        asked = open_question(release)
         if asked is None:
             return _nobody_asked(release)
         given = answers(release)
@@ -261,9 +250,7 @@ class PinImage(StepOperator):
         approvers: tuple[str, ...] = ()
         with release.source() as source, release.gitops.repository() as gitops:
             source.commit(release.commit)
-            check_built_from(release, source, image)
-            check_findings(release, image)
-            check_proven(release, image.digest)
+            check_image(release, source, image)
 
             def edit(text: str, head: str) -> str:  # noqa: ARG001
                 nonlocal approvers
@@ -271,10 +258,8 @@ class PinImage(StepOperator):
                 after = planned_file(release, source, text, pin, image.digest)
                 if after != text:
                     refuse_second_pin(release, gitops)
-                policy = release.target.approval
-                if policy and after != text:
-                    diff = difference(text, after, release.pin_file)
-                    asked = question(release, policy, source, pin, digest=image.digest, diff=diff)
+                asked = question(release, source, pin, image.digest, difference(text, after, release.pin_file))
+                if asked:
                     approvers = approved_by(asked, answers(release))
                 return after
 

@@ -26,11 +26,6 @@ def _run(context: Context) -> RunRecord:
     return AirflowApi().run(ti.dag_id, ti.run_id)
 
 
-def _facts(run: RunRecord, task_id: str) -> dict[str, Any]:
-    facts = run.report(task_id).get("facts")
-    return facts if isinstance(facts, dict) else {}
-
-
 def _release(context: Context) -> Release | None:
     """Return what was released; None when the run's parameters never meant anything."""
     try:
@@ -48,9 +43,9 @@ class RecordEvidence(StepOperator):
         ending = judge_run(run)
         unknown = ["No system was asked again: the run's parameters name no release, or the catalogue changed."]
         observed, silent = observe(release) if release else ({}, unknown)
-        digest = _facts(run, "verify_image").get("digest")
+        digest = run.facts("verify_image").get("digest")
         differ = differences(observed, str(digest)) if ending.verdict is Verdict.RELEASED else []
-        resolved = _facts(run, "resolve_commit")
+        resolved = run.facts("resolve_commit")
         subject = {
             "service": str(context["params"].get("service")),
             "environment": str(context["params"].get("environment")),
@@ -122,7 +117,7 @@ class ReportRelease(StepOperator):
         state = str(ending.verdict.gitlab_state)
         facts = {"state": state, "description": description}
         project = release.gitlab.project(release.service.project)
-        link = Link(f"GitLab: commit {release.commit[:12]}", f"{project.web_url}/-/commit/{release.commit}")
+        link = Link(f"GitLab: commit {release.commit[:12]}", project.commit_url(release.commit))
         return StepReport(f"GitLab shows {release.status_name} as {state}.", facts=facts, links=(link,))
 
     @staticmethod

@@ -15,7 +15,7 @@ from platform_ops.delivery.source import open_source
 from platform_ops.delivery.standing import Standing
 from platform_ops.systems.argocd.hook import ArgoCDHook
 from platform_ops.systems.argocd.models import Application
-from platform_ops.systems.argocd.work import COMMIT, ApplicationSync
+from platform_ops.systems.argocd.work import ApplicationSync
 from platform_ops.systems.git.hook import GitHook
 from platform_ops.systems.kubernetes.errors import RolloutUnsettled
 from platform_ops.systems.kubernetes.work import DigestRollout
@@ -173,7 +173,7 @@ class HealthyRelease:
 
     def _agrees(self, app: Application) -> bool:
         revision = app.sync_revision
-        return bool(COMMIT.fullmatch(revision)) and self._line.holds(revision) and app.health == "Healthy"
+        return is_commit(revision) and self._line.holds(revision) and app.health == "Healthy"
 
     def judge(self, handle: Handle) -> StepReport:
         """Report the pods, or raise what keeps them from running."""

@@ -23,7 +23,7 @@ from platform_ops.web.story_model import (
     Trouble,
     Verdict,
 )
-from platform_ops.web.story_steps import AGAIN, EXPECTED, RELEASE, RUN_ENDED, RUNNING, StepTeller, facts_of, find
+from platform_ops.web.story_steps import AGAIN, EXPECTED, RELEASE, RUN_ENDED, RUNNING, StepTeller, find
 from platform_ops.web.story_words import (
     entries,
     inner,
@@ -59,12 +59,12 @@ def tell(run: RunRecord, *, now: datetime, airflow_url: str) -> Story:
     troubles = _troubles(run, steps, digests)
     question = _question(run, now, page)
     verdict = _verdict(run, steps, digests, question, troubles)
-    since = inner(facts_of(run, "resolve_commit"), "commits_since")
+    since = inner(run.facts("resolve_commit"), "commits_since")
     commits = tuple(
         Commit(text(entry, "sha"), text(entry, "title"), text(entry, "author")) for entry in entries(since, "commits")
     )
     count = max(int(number(since, "count") or 0), len(commits))
-    revision = text(facts_of(run, "pin_image"), "revision")
+    revision = text(run.facts("pin_image"), "revision")
     return Story(
         headline=" · ".join([*_subject(run), verdict.word]),
         verdict=verdict,
@@ -92,7 +92,7 @@ def tell(run: RunRecord, *, now: datetime, airflow_url: str) -> Story:
 
 def _said(run: RunRecord, key: str) -> str:
     """Return what the first step found, else what the starter asked for."""
-    return text(facts_of(run, "resolve_commit"), key) or text(run.conf, key)
+    return text(run.facts("resolve_commit"), key) or text(run.conf, key)
 
 
 def _subject(run: RunRecord) -> list[str]:
@@ -102,7 +102,7 @@ def _subject(run: RunRecord) -> list[str]:
 
 
 def _facts(run: RunRecord) -> tuple[Fact, ...]:
-    resolved = facts_of(run, "resolve_commit")
+    resolved = run.facts("resolve_commit")
     authors = tuple(
         filter(None, (text(author, "name") or text(author, "email") for author in entries(resolved, "authors")))
     )
@@ -124,7 +124,7 @@ def _question(run: RunRecord, now: datetime, page: str) -> Question | None:
     asked = next((task for task in run.tasks if task.state == "awaiting_input"), None)
     if asked is None:
         return None
-    facts = facts_of(run, asked.task_id)
+    facts = run.facts(asked.task_id)
     until = time_from(facts, "expires_at")
     return Question(
         people=listing(texts(facts, "may_answer"), "or"),
@@ -145,7 +145,7 @@ def _verdict(
     because = f"{decisive.title}: {decisive.summary}" if decisive else ""
     if run.state not in RUN_ENDED:
         return _standing(run, steps, question, because)
-    word = text(facts_of(run, "record_evidence"), "verdict") or _derived(run)
+    word = text(run.facts("record_evidence"), "verdict") or _derived(run)
     because = because or (f"{troubles[0].where}: {troubles[0].sentence}" if troubles else "")
     if run.state == "failed":
         # A red run is never shown green, whatever was recorded before its last step failed.
@@ -199,11 +199,11 @@ def _released(run: RunRecord, digests: tuple[DigestRow, ...]) -> str:
 
 def _troubles(run: RunRecord, steps: tuple[Step, ...], digests: tuple[DigestRow, ...]) -> tuple[Trouble, ...]:
     found = [Trouble(step.title, step.summary) for step in steps if step.state in (State.FAILED, State.RETRYING)]
-    found += [Trouble("Tests", f"{name} fails.") for name in texts(facts_of(run, "build_image"), "failing")]
-    for entry in entries(facts_of(run, "verify_running"), "troubles"):
+    found += [Trouble("Tests", f"{name} fails.") for name in texts(run.facts("build_image"), "failing")]
+    for entry in entries(run.facts("verify_running"), "troubles"):
         kind, message = text(entry, "kind"), text(entry, "message")
         found.append(Trouble("Pods", ": ".join(filter(None, (kind, message)))))
-    found += [Trouble("Evidence", sentence) for sentence in texts(facts_of(run, "record_evidence"), "differences")]
+    found += [Trouble("Evidence", sentence) for sentence in texts(run.facts("record_evidence"), "differences")]
     built = digests[0].digests if digests else ()
     for row in digests:
         if row.same is False:
@@ -230,8 +230,8 @@ def _digest(value: str) -> str:
 
 
 def _digests(run: RunRecord) -> tuple[DigestRow, ...]:
-    observed = inner(facts_of(run, "record_evidence"), "observed")
-    built = _digest(text(facts_of(run, "build_image"), "digest"))
+    observed = inner(run.facts("record_evidence"), "observed")
+    built = _digest(text(run.facts("build_image"), "digest"))
 
     def row(place: str, task_id: str, reported: Iterable[str], reread: Iterable[str], note: str = "") -> DigestRow:
         again = [digest for digest in reread if digest]
@@ -241,7 +241,7 @@ def _digests(run: RunRecord) -> tuple[DigestRow, ...]:
             return replace(told, same=None, comparison="not changed by this run")
         return told
 
-    running = facts_of(run, "verify_running")
+    running = run.facts("verify_running")
     ready, desired = number(running, "ready"), number(running, "desired")
     note = f"{words(ready)} of {words(desired)} ready" if None not in (ready, desired) else ""
     harbor, gitops = _digest(text(observed, "harbor")), _digest(text(observed, "gitops"))
@@ -255,8 +255,8 @@ def _digests(run: RunRecord) -> tuple[DigestRow, ...]:
             "the measure" if built else "not known yet",
             "as reported" if built else "",
         ),
-        row("Harbor", "verify_image", [_digest(text(facts_of(run, "verify_image"), "digest"))], [harbor]),
-        row("GitOps", "pin_image", [_digest(text(facts_of(run, "pin_image"), "digest"))], [gitops]),
+        row("Harbor", "verify_image", [_digest(text(run.facts("verify_image"), "digest"))], [harbor]),
+        row("GitOps", "pin_image", [_digest(text(run.facts("pin_image"), "digest"))], [gitops]),
         row("Pods", "verify_running", pods, pods_again, note),
     )
 
@@ -280,7 +280,7 @@ def _row(place: str, values: tuple[str, ...], built: str, basis: str, note: str)
 
 
 def _diff(run: RunRecord) -> tuple[DiffLine, ...]:
-    raw = facts_of(run, "pin_image").get("diff") or facts_of(run, "approve_release").get("diff")
+    raw = run.facts("pin_image").get("diff") or run.facts("approve_release").get("diff")
     if not isinstance(raw, str):
         return ()
     lines = raw.splitlines()
@@ -297,7 +297,7 @@ def _kind(line: str) -> str:
 
 
 def _evidence(run: RunRecord) -> Evidence | None:
-    facts = facts_of(run, "record_evidence")
+    facts = run.facts("record_evidence")
     key = text(facts, "key")
     if not key:
         return None

@@ -90,11 +90,6 @@ def find(run: RunRecord, task_id: str) -> TaskRecord | None:
     return next((task for task in run.tasks if task.task_id == task_id), None)
 
 
-def facts_of(run: RunRecord, task_id: str) -> dict[str, Any]:
-    """Return the facts a task reported; empty when there are none."""
-    return inner(run.report(task_id), "facts")
-
-
 def state_of(task: TaskRecord | None, *, live: bool) -> State:
     """Return where a task stands; what it reported counts where Airflow's own word is a mere ``success``."""
     pending = State.WAITING if live else State.NOT_REACHED
@@ -157,7 +152,7 @@ class StepTeller:
     def build(self) -> tuple[Step, Step]:
         """Tell the build as two steps: the tests, then the image."""
         image = self.plain("build_image", find(self.run, "build_image"))
-        facts = facts_of(self.run, "build_image")
+        facts = self.run.facts("build_image")
         counts, failing = inner(facts, "tests"), texts(facts, "failing")
         counted = _count_tests(counts)
         if number(counts, "failed") or failing:

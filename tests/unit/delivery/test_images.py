@@ -74,7 +74,7 @@ def test_another_digest_or_none_is_refused_with_both(world, hint: str | None) ->
     image = world.push_image(world.second)
     with pytest.raises(DigestChanged) as refused:
         check_hint(world.release(), image, hint)
-    assert refused.value.facts == {"harbor": world.ours, "handed_on": str(hint)}
+    assert refused.value.facts == {"digest": world.ours, "handed_on": str(hint)}
 
 
 def test_an_image_of_another_commit_with_the_same_tree_is_ours(world) -> None:

@@ -28,10 +28,14 @@ def ask(world):
         of, diff = changes.pop("of", world.ours), changes.pop("diff", DIFF)
         run_id = changes.pop("run_id", "r1")
         release = replace(world.release(environment, **changes), run_id=run_id)
-        policy = world.release("prod").target.approval
+        policy = release.service.targets["prod"].approval
+        manual = {name: replace(target, approval=policy) for name, target in release.service.targets.items()}
+        release = replace(release, service=replace(release.service, targets=manual))
         pin = Pin(world.other, since or world.first)
         with release.source() as source:
-            return question(release, policy, source, pin, digest=of, diff=diff)
+            asked = question(release, source, pin, of, diff)
+        assert asked
+        return asked
 
     return put
 

@@ -90,6 +90,7 @@ def test_an_automatic_environment_asks_nobody(ready, environment: str) -> None:
     told = judge(ready, environment)
     assert (told["summary"], told["outcome"], told["facts"]) == expected
     ready.airflow.answer.assert_not_called()
+    ready.harbor.artifact.assert_not_called()
 
 
 def test_nobody_is_asked_when_gitops_needs_no_change(ready) -> None:

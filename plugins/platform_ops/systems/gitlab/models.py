@@ -31,6 +31,10 @@ class Project:
     clone_url: str
     default_branch: str
 
+    def commit_url(self, sha: str) -> str:
+        """Return the page of a commit."""
+        return f"{self.web_url}/-/commit/{sha}"
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:
