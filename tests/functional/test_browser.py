@@ -46,6 +46,8 @@ def test_the_page_from_login_to_verdict(world: World, page: Page) -> None:
     world.admin.wait(run)
     page.goto(address)
     expect(page.locator("h1")).to_contain_text("page · prod · released")
+    # The question and its judgement are told as one step, which links their common page once.
+    expect(page.get_by_role("link", name="Release page")).to_have_count(1)
     expect(page.locator("table")).to_contain_text("same")
     assert page.locator("table").inner_text().count("same") == 3
     order = ["Commit", "Tests", "Image", "Scan", "Approval", "GitOps commit", "Sync", "Pods", "Evidence", "Report"]

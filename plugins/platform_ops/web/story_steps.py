@@ -197,7 +197,7 @@ class StepTeller:
                 ("no answer means no at", _time(asked_facts, "expires_at"), False),
                 ("bound to", text(asked_facts, "binding"), True),
             ),
-            links=(*links(request), *links(judgement)),
+            links=tuple(dict.fromkeys((*links(request), *links(judgement)))),
             **self._timing(asked, asked if untouched else judged, state),
         )
 
