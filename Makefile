@@ -23,11 +23,12 @@ fix: setup ## Format the code and repair what can be repaired by itself.
 	$(PY) -m ruff check --fix --exit-zero --quiet
 	$(PY) -m ruff format
 
-check: setup ## Check format, style, types and the direction of imports; changes nothing.
+check: setup ## Check format, style, types, the direction of imports, and what must agree; changes nothing.
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy
 	PYTHONPATH=plugins:. .venv/bin/lint-imports
+	$(PY) -m pytest --quiet tests/meta
 
 test: setup ## Run the tests.
 	$(PY) -m pytest

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sandbox import demo, lifecycle
+from sandbox import demo, fail_points, lifecycle
 from sandbox.processes import SandboxError
 
 DEFAULT_STATE = Path(".demo")
@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     down = add("down", "Stop every process of this state folder, and only those.")
     down.add_argument("--purge", action="store_true", help="remove the state folder too")
     add("status", "Say what runs; exit code 1 when something does not.")
+    commands.add_parser("fail-points", help="List where a process can be made to die around a change.")
     for name, sentence in (("start", "Start one server again."), ("stop", "Stop one server.")):
         add(name, sentence).add_argument("system", choices=[*lifecycle.SYSTEMS, "airflow"])
     return parser
@@ -42,6 +43,10 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run one command; return its exit code."""
     options = _parser().parse_args()
+    if options.command == "fail-points":
+        for point in fail_points.fail_points():
+            print(f"{point.name:<26} {point.does}")
+        return 0
     state = options.state.resolve()
     try:
         match options.command:

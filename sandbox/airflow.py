@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-from sandbox import contract, postgres, processes
+from platform_ops.common.fail_points import FOLDER
+from sandbox import contract, fail_points, postgres, processes
 from sandbox.processes import ROOT, Record, SandboxError
 
 PYTHON = sys.executable
@@ -103,6 +104,7 @@ def airflow_environment(environment: Mapping[str, str], state: Path, home: Path)
         | {
             "AIRFLOW_HOME": str(state / "airflow"),
             "PLATFORM_OPS_HOME": str(home),
+            FOLDER: str(fail_points.folder(state)),
             "PYTHONPATH": processes.python_path(),
         }
     )

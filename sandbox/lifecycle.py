@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox import airflow, connections, contract, postgres, processes
+from sandbox import airflow, connections, contract, fail_points, postgres, processes
 from sandbox.processes import ROOT, AbandonedError, Record, SandboxError
 
 STAND_INS = tuple(name for name in contract.PORTS if name not in ("airflow", "postgres"))
@@ -72,6 +72,7 @@ def up(state: Path, base_port: int | None = None, home: Path | None = None) -> N
         _clear_dead(run)
         _require_free_ports(run, SYSTEMS)
         contract.write(state, run.environment)
+        fail_points.folder(state).mkdir(exist_ok=True)
         _start_everything(run)
         run.tell(f"everything is up: {run.airflow_url}, accounts and addresses in {state / 'env'}")
 

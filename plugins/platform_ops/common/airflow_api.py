@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from platform_ops.common.connections import base_url, tls_verify
+from platform_ops.common.fail_points import asks, changes
 from platform_ops.common.http import HttpApi, httpx_client, url_path
 from platform_ops.common.records import Answer, RunRecord, TaskRecord
 from platform_ops.common.report import REPORT_KEY
@@ -69,6 +70,10 @@ class AirflowApi:
         """Return the client, logged in."""
         if self._token:
             return self._client(self._address, self._token, verify=True)
+        return self._logged_in()
+
+    @asks
+    def _logged_in(self) -> HttpApi:
         from airflow.sdk import BaseHook
 
         connection = BaseHook.get_connection(self.airflow_conn_id)
@@ -150,6 +155,7 @@ class AirflowApi:
             assigned=tuple(user["id"] for user in detail.get("assigned_users") or ()),
         )
 
+    @changes("airflow.start_run")
     def start_run(self, dag_id: str, *, run_id: str, conf: dict[str, Any]) -> bool:
         """Start a run; False when this run id exists already.
 

@@ -6,9 +6,11 @@ import base64
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from platform_ops.common.errors import AuthenticationFailed, FailNow, NotFound, TryAgain, Unreachable
+from platform_ops.common.fail_points import around_change
 
 GIT_SECONDS = 120.0
 
@@ -80,17 +82,18 @@ def git(
     :raises PlatformError: the class that git's message stands for.
     """
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            env=dict(environment),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=GIT_SECONDS,
-            check=False,
-        )
+        with around_change() if arguments[0] == "push" else nullcontext():
+            done = subprocess.run(
+                ["git", *arguments],
+                cwd=folder,
+                env=dict(environment),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=GIT_SECONDS,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise Unreachable(f"git {arguments[0]} for {what} took longer than {GIT_SECONDS:.0f} s.") from error
     if done.returncode not in accept:

@@ -1,13 +1,14 @@
 """The one HTTP transport, in the three forms the clients take: httpx, requests and urllib3.
 
 Each gives time-outs, repeats of safe calls only, and a limit on the size of an answer. A mutating call is
-never repeated here: whether it happened is for the caller to find out.
+never repeated here: whether it happened is for the caller to find out. Around it lies its fail point.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from platform_ops.common.errors import Busy, Unreachable, error_for_status
+from platform_ops.common.fail_points import around_change
 
 if TYPE_CHECKING:
     import requests
@@ -32,6 +34,10 @@ LONGEST_RETRY_AFTER = 5.0
 def url_path(*segments: str) -> str:
     """Join path segments, each fully percent-encoded (a slash inside a segment included)."""
     return "/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def _fail_point(method: str) -> AbstractContextManager[None]:
+    return nullcontext() if method in SAFE_METHODS else around_change()
 
 
 class _LimitedStream(httpx.SyncByteStream):
@@ -68,7 +74,8 @@ class Transport(httpx.BaseTransport):
         tries = SAFE_TRIES if request.method in SAFE_METHODS else 1
         for number in range(1, tries + 1):
             try:
-                response = self._inner.handle_request(request)
+                with _fail_point(request.method):
+                    response = self._inner.handle_request(request)
             except httpx.TransportError:
                 if number == tries:
                     raise
@@ -196,7 +203,8 @@ def requests_session(*, verify: bool | str = True) -> requests.Session:
     class Adapter(HTTPAdapter):
         def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
             kwargs["timeout"] = kwargs.get("timeout") or (CONNECT_SECONDS, READ_SECONDS)
-            return super().send(request, *args, **kwargs)
+            with _fail_point(request.method):
+                return super().send(request, *args, **kwargs)
 
     session = requests.Session()
     session.verify = verify
@@ -213,8 +221,13 @@ def urllib3_pool(*, verify: bool | str = True) -> urllib3.PoolManager:
     """
     import urllib3
 
+    class Pool(urllib3.PoolManager):
+        def urlopen(self, method: str, url: str, *options: Any, **named: Any) -> Any:
+            with _fail_point(method):
+                return super().urlopen(method, url, *options, **named)
+
     options: dict[str, Any] = {} if verify is True else {"ca_certs": verify} if verify else {"cert_reqs": "CERT_NONE"}
-    return urllib3.PoolManager(
+    return Pool(
         timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=_urllib3_retry(), **options
     )
 

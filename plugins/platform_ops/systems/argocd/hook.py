@@ -11,6 +11,7 @@ from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
 from platform_ops.common.errors import Invalid, PlatformError, error_for_status
+from platform_ops.common.fail_points import changes
 from platform_ops.common.http import HttpApi, httpx_client, url_path
 from platform_ops.systems.argocd.errors import (
     ApplicationNotVisible,
@@ -79,6 +80,7 @@ class ArgoCDHook(BaseHook):
             facts={"system": "Argo CD", "status": response.status_code},
         )
 
+    @changes("argocd.sync")
     def sync(self, name: str, revision: str, *, marker: str) -> None:
         """Ask for a sync; that it was accepted says nothing about its end.
 
@@ -111,6 +113,7 @@ class ArgoCDHook(BaseHook):
             raise self._not_visible(name, response)
         raise error_for_status(response.status_code)(f"Argo CD refused to sync {name} to {revision}: {said}")
 
+    @changes("argocd.terminate")
     def terminate(self, name: str) -> None:
         """Ask the going operation to end; fine when there is none. It ends a moment later."""
         path = "/api/v1" + url_path("applications", name, "operation")

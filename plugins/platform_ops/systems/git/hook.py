@@ -16,6 +16,7 @@ from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url
 from platform_ops.common.errors import NotFound, PlatformError
+from platform_ops.common.fail_points import changes
 from platform_ops.common.git_command import git, git_environment
 from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, GitFailed, PushRejected, StillRejected
 from platform_ops.systems.git.models import Commit, FileEdit
@@ -215,12 +216,17 @@ class Repository:
                 return done, self.last_change(branch, path)
             commit = self._commit_file(head, done, message(done), author)
             try:
-                self._git("push", "--porcelain", "--end-of-options", "origin", f"{commit}:refs/heads/{branch}")
+                self._push(commit, branch)
             except PushRejected:
                 self._pause(random.uniform(0.05, 0.3) * number)  # noqa: S311 - spreads writers, guards nothing
                 continue
             return done, commit
         raise StillRejected(f"{self.address}: branch {branch} moved under {PUSH_TRIES} pushes; try again later.")
+
+    @changes("git.push")
+    def _push(self, commit: str, branch: str) -> None:
+        """Move a branch of the remote to a commit on top of it."""
+        self._git("push", "--porcelain", "--end-of-options", "origin", f"{commit}:refs/heads/{branch}")
 
     def _commit_file(self, parent: str, edit: FileEdit, message: str, author: str) -> str:
         name, _, address = author.partition(" <")

@@ -11,6 +11,7 @@ from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
 from platform_ops.common.errors import Invalid, NotFound, PlatformError, Unreachable, error_for_status
+from platform_ops.common.fail_points import changes
 from platform_ops.common.http import requests_session
 from platform_ops.systems.gitlab.errors import BranchNotFound, CommitNotFound, ProjectNotFound, TransitionRefused
 from platform_ops.systems.gitlab.models import Commit, CommitState, CommitStatus, Project
@@ -139,6 +140,7 @@ class GitLabHook(BaseHook):
                 for one in found
             )
 
+    @changes("gitlab.set_status")
     def set_status(
         self, project: str, sha: str, *, name: str, state: CommitState, ref: str, target_url: str, description: str
     ) -> None:

@@ -14,6 +14,7 @@ from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
 from platform_ops.common.errors import NotFound, PlatformError
+from platform_ops.common.fail_points import changes
 from platform_ops.common.http import HttpApi, httpx_client, url_path
 from platform_ops.systems.harbor.errors import (
     LatestRefused,
@@ -130,6 +131,7 @@ class HarborHook(BaseHook):
             url=f"{self.address}{page}/artifacts-tab/artifacts/{found['digest']}",
         )
 
+    @changes("harbor.add_tag")
     def add_tag(self, project: str, repository: str, digest: str, tag: str) -> str:
         """Put a tag on an image unless the tag exists, and return the digest it sits on afterwards.
 
@@ -157,6 +159,7 @@ class HarborHook(BaseHook):
             )
         return winner.digest
 
+    @changes("harbor.start_scan")
     def start_scan(self, project: str, repository: str, digest: str) -> None:
         """Start a scan; one that is already going on is fine."""
         self.api.call(

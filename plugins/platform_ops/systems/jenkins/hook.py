@@ -15,6 +15,7 @@ from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
 from platform_ops.common.errors import Invalid, PlatformError, Unreachable
+from platform_ops.common.fail_points import changes
 from platform_ops.common.http import HttpApi, httpx_client, url_path
 from platform_ops.systems.jenkins.errors import JobDisabled
 from platform_ops.systems.jenkins.models import Build, QueueItem, Result, TestReport
@@ -92,6 +93,7 @@ class JenkinsHook(BaseHook):
         path = f"{job_path(job)}/{number}/api/json"
         return _build(self.api.json("GET", path, what=f"build {job} #{number}", params={"tree": _BUILD}))
 
+    @changes("jenkins.start")
     def start(self, job: str, parameters: Mapping[str, str]) -> int:
         """Queue a build and return the queue item's id; an equal one that still waits takes this one in.
 
@@ -137,10 +139,12 @@ class JenkinsHook(BaseHook):
             failing = tuple(f"{case['className']}.{case['name']}" for case in cases if case["status"] in _BAD_CASES)
         return TestReport(counts["passCount"], counts["failCount"], counts["skipCount"], failing)
 
+    @changes("jenkins.stop")
     def stop(self, job: str, number: int) -> None:
         """Interrupt a build; fine when it has ended or is gone."""
         self.api.call("POST", f"{job_path(job)}/{number}/stop", what=f"build {job} #{number}", accept=(404,))
 
+    @changes("jenkins.cancel_queue_item")
     def cancel_queue_item(self, item_id: int) -> None:
         """Ask for an item to be taken out of the queue; whether it was, the item itself says.
 

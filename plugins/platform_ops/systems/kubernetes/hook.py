@@ -12,6 +12,7 @@ from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
 from platform_ops.common.errors import NotFound, PlatformError, Unreachable, error_for_status
+from platform_ops.common.fail_points import asks
 from platform_ops.common.http import urllib3_pool
 from platform_ops.systems.kubernetes.errors import DeploymentNotFound
 from platform_ops.systems.kubernetes.models import Pod, Rollout, Trouble, TroubleKind
@@ -149,6 +150,7 @@ class KubernetesHook(BaseHook):
             return False, f"Kubernetes {version} answers, but the token may not {', '.join(missing)} in {where}."
         return True, f"Kubernetes {version} answers; the token may read deployments, pods and events in {where}."
 
+    @asks
     def _may(self, group: str, plural: str, verb: str, namespace: str) -> bool:
         from kubernetes import client
 

@@ -15,6 +15,7 @@ from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
 from platform_ops.common.errors import PlatformError, Unreachable, error_for_status
+from platform_ops.common.fail_points import changes
 from platform_ops.common.http import url_path, urllib3_pool
 from platform_ops.systems.object_store.errors import BucketNotFound
 
@@ -92,6 +93,7 @@ class ObjectStoreHook(BaseHook):
                 response.close()
                 response.release_conn()
 
+    @changes("object_store.put_new")
     def put_new(self, bucket: str, key: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write an object unless its key exists; False when it does.
 
