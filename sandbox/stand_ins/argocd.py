@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import hmac
 import html
 import json
@@ -16,6 +15,7 @@ import httpx
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
+from sandbox import effects
 from sandbox.stand_ins.argocd_api import Api, ApiError, parse
 from sandbox.stand_ins.argocd_compare import Object
 from sandbox.stand_ins.argocd_controller import Controller
@@ -106,8 +106,7 @@ def _add_open_routes(app: FastAPI, api: Api) -> None:
     @app.get("/_sandbox/state")
     def state() -> Object:
         with api.state.lock:
-            text = json.dumps(api.state.effects, sort_keys=True)
-        return {"hash": hashlib.sha256(text.encode()).hexdigest(), "effects": json.loads(text)}
+            return effects.state(api.state.effects)
 
     @app.post("/api/webhook")
     def webhook(request: Request, body: Raw) -> Response:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +20,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sandbox import effects
 from sandbox.contract import GITLAB_PEOPLE
 from sandbox.stand_ins import gitlab_changes, gitlab_pages, gitlab_store
 from sandbox.stand_ins.gitlab_api import (
@@ -283,8 +282,7 @@ def show_commit(project: TheProject, revision: str, world: TheWorld) -> Row:
 
 @site.get("/_sandbox/state")
 def sandbox_state(world: TheWorld) -> Row:
-    effects = dict(sorted(world.store.effects.items()))
-    return {"hash": hashlib.sha256(json.dumps(effects).encode()).hexdigest(), "effects": effects}
+    return effects.state(world.store.effects)
 
 
 def _git_person(request: Request, world: World) -> Person | None:

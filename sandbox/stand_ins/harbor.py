@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from sandbox import effects
 from sandbox.stand_ins.harbor_auth import Raw, basic_user, error_response
 from sandbox.stand_ins.harbor_registry import add_registry
 from sandbox.stand_ins.harbor_store import NEVER, HarborError, Row, Store, not_found
@@ -53,7 +54,7 @@ def create_app(environment: Mapping[str, str], folder: Path, *, clock: Callable[
         if not basic_user(request, environment):
             raise HarborError(401, "UNAUTHORIZED", "unauthorized")
 
-    _add_system_routes(app, environment)
+    _add_system_routes(app, store, environment)
     _add_project_routes(app, store, environment, allow)
     _add_artifact_routes(app, store, allow)
     _add_tag_routes(app, store, allow)
@@ -96,7 +97,12 @@ def _page(request: Request, rows: list[Row]) -> Response:
     return JSONResponse(rows[(page - 1) * size : page * size], headers=headers)
 
 
-def _add_system_routes(app: FastAPI, environment: Mapping[str, str]) -> None:
+def _add_system_routes(app: FastAPI, store: Store, environment: Mapping[str, str]) -> None:
+    @app.get("/_sandbox/state")
+    def sandbox_state() -> Row:
+        with store.lock:
+            return effects.state(store.effects)
+
     @app.get(API + "/health")
     def health() -> Any:
         components = [{"name": name, "status": "healthy"} for name in ("core", "database", "registry", "trivy")]

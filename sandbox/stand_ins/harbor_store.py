@@ -62,8 +62,9 @@ class Store:
         for name in ("blobs", "links", "uploads"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._path = folder / "harbor.json"
-        empty = {"last_id": 0, "projects": [], "repositories": [], "artifacts": [], "tags": [], "rules": []}
-        self.state: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else empty
+        empty: Row = {"last_id": 0, "projects": [], "repositories": [], "artifacts": [], "tags": [], "rules": []}
+        self.state: Row = json.loads(self._path.read_text()) if self._path.exists() else empty
+        self.effects: dict[str, int] = self.state.setdefault("effects", {})
 
     def _save(self) -> None:
         temporary = self._path.with_suffix(".new")
@@ -75,6 +76,9 @@ class Store:
         new: Row = {"id": self.state["last_id"], **row}
         self.state[table].append(new)
         return new
+
+    def _count(self, effect: str) -> None:
+        self.effects[effect] = self.effects.get(effect, 0) + 1
 
     def _rows(self, table: str, **wanted: Any) -> Iterator[Row]:
         return (row for row in self.state[table] if all(row[key] == value for key, value in wanted.items()))
@@ -168,6 +172,7 @@ class Store:
             if next(self._rows("tags", repository_id=repository, name=tag), None):
                 raise HarborError(409, "CONFLICT", f"tag {tag} already exists under the repository {repository}")
             self._add("tags", repository_id=repository, artifact_id=artifact["id"], name=tag, pushed=self.now())
+            self._count("tags")
             self._save()
 
     def delete_tag(self, artifact: Row, tag: str) -> None:
@@ -179,6 +184,7 @@ class Store:
                 message = f"the tag {tag} configured as immutable, cannot be deleted"
                 raise HarborError(412, "PRECONDITION", message)
             self.state["tags"].remove(found)
+            self._count("tags deleted")
             self._save()
 
     def is_immutable(self, artifact: Row, tag: str) -> bool:
@@ -206,6 +212,7 @@ class Store:
                     manifest_media_type=media_type, pushed=self.now(), pulled=NEVER, scan=None,
                     **self._description(manifest),
                 )  # fmt: skip
+                self._count("images")
             if tag and existing and isinstance(existing, dict):
                 existing |= {"artifact_id": artifact["id"], "pushed": self.now()}
             elif tag:
@@ -295,6 +302,7 @@ class Store:
             }
             for package in sorted(packages & KNOWN_BAD.keys())
         ]  # fmt: skip
+        self._count("scans")
         artifact["scan"] = {
             "report_id": str(uuid.uuid4()),
             "began": self.clock(),

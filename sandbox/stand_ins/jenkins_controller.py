@@ -5,7 +5,6 @@ The rules are those of core/src/main/java/hudson/model/Queue.java in jenkinsci/j
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from sandbox import effects
 from sandbox.stand_ins.jenkins_builds import BuildRun
 
 EXECUTORS = 2
@@ -231,23 +231,11 @@ class Controller:
         return cases
 
     def snapshot(self) -> dict[str, Any]:
-        """Return a hash over what stands, and how often builds were queued, started and pushed."""
+        """Return how often builds were queued, started and pushed."""
         with self.changed:
             builds = [build for each in self.builds.values() for build in each]
-            stands = [
-                sorted(self.folders),
-                [[job.path, job.next_number] for job in self.jobs.values()],
-                [[item.id, item.job, item.parameters] for item in self.waiting()],
-                [[build.job, build.number, build.queue_id, build.parameters, build.result] for build in builds],
-            ]
-            return {
-                "hash": hashlib.sha256(json.dumps(stands, sort_keys=True).encode()).hexdigest(),
-                "effects": {
-                    "queued": self.next_item - 1,
-                    "builds": len(builds),
-                    "images": sum(build.result == "SUCCESS" for build in builds),
-                },
-            }
+            images = sum(build.result == "SUCCESS" for build in builds)
+            return effects.state({"queued": self.next_item - 1, "builds": len(builds), "images": images})
 
     # -- the queue moves ---------------------------------------------------------------------------------------------
 

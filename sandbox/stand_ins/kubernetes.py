@@ -6,7 +6,6 @@ Shapes follow kubernetes/api/openapi-spec and the texts of k8s.io/apimachinery/p
 from __future__ import annotations
 
 import copy
-import hashlib
 import hmac
 import json
 import re
@@ -22,6 +21,7 @@ from fastapi.responses import JSONResponse, Response
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from sandbox import effects
 from sandbox.stand_ins.kubernetes_cluster import Cluster
 from sandbox.stand_ins.kubernetes_kubelet import Registry
 from sandbox.stand_ins.kubernetes_store import RESOURCES, Object, Resource, StatusError, Store, merge
@@ -232,8 +232,7 @@ def create_app(
     @app.get("/_sandbox/state")
     def state() -> dict[str, Any]:
         with store.lock:
-            text = json.dumps(store.effects, sort_keys=True)
-        return {"hash": hashlib.sha256(text.encode()).hexdigest(), "effects": json.loads(text)}
+            return effects.state(store.effects)
 
     @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     def handle(request: Request, path: str, body: Annotated[bytes, Depends(raw_body)]) -> Response:

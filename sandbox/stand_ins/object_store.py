@@ -9,12 +9,13 @@ import os
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qs, unquote_to_bytes
 from xml.sax.saxutils import escape
 
 from fastapi import Depends, FastAPI, Request
@@ -24,6 +25,7 @@ from moto.moto_server.werkzeug_app import create_backend_app
 from moto.s3.models import s3_backends
 from werkzeug.test import run_wsgi_app
 
+from sandbox import effects
 from sandbox.stand_ins.object_store_signature import S3Error, Sent, check
 
 MUTATING = frozenset({"PUT", "POST", "DELETE"})
@@ -44,6 +46,10 @@ def create_app(environment: Mapping[str, str], folder: Path, *, clock: Callable[
             f"</Message><Resource>{escape(request.url.path)}</Resource><RequestId>0</RequestId></Error>"
         )
         return Response("" if request.method == "HEAD" else body, error.status, media_type="application/xml")
+
+    @app.get("/_sandbox/state")
+    def sandbox_state() -> dict[str, Any]:
+        return effects.state(engine.effects)
 
     @app.api_route("/{path:path}", methods=["GET", "HEAD", "PUT", "POST", "DELETE"])
     def s3(request: Request, body: Annotated[bytes, Depends(_raw_body)]) -> Response:
@@ -76,6 +82,7 @@ class Engine:
         self._lock = threading.Lock()
         self._moto = create_backend_app("s3")
         self._count = 0
+        self.effects: Counter[str] = Counter()
         # moto draws the ids of multipart uploads from the operating system: the one a client knows to moto's.
         self._uploads: dict[str, str] = {}
         s3_backends.reset()  # moto's state belongs to the process, not to the app
@@ -147,7 +154,16 @@ class Engine:
         }
         with self._journal.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
+        self._happened(method, path, query)
+
+    def _happened(self, method: str, path: str, query: str) -> None:
         self._count += 1
+        asked = parse_qs(query, keep_blank_values=True)
+        # A multipart upload makes an object when it is completed, and unmakes none when it is aborted.
+        if "uploads" in asked or "partNumber" in asked or (method == "DELETE" and "uploadId" in asked):
+            return
+        kind = "objects" if "/" in path.strip("/") else "buckets"
+        self.effects[f"{kind} deleted" if method == "DELETE" else kind] += 1
 
     def _replay(self) -> None:
         """Do every change again; a half line at the end belongs to a change that was never answered."""
@@ -169,4 +185,4 @@ class Engine:
             )
             if entry["upload"]:
                 self._uploads[entry["upload"]] = re.findall(rb"<UploadId>(.+)</UploadId>", answered)[0].decode()
-            self._count += 1
+            self._happened(entry["method"], entry["path"], entry["query"])

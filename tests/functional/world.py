@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from platform_ops.evidence.document import BUCKET
-from sandbox import contract
+from sandbox import contract, faults
 from sandbox.airflow_runs import DAG_ID, WAITING, Runs
 from sandbox.checkout import Checkout
 from sandbox.seed import GITOPS
@@ -174,8 +175,21 @@ class World:
         document: dict[str, Any] = json.loads(body)
         return document
 
-    def effects(self, system: str) -> dict[str, Any]:
+    def effects(self, system: str) -> Counter[str]:
         """Return how often each thing really happened."""
         answer = httpx.get(self.url(system, "/_sandbox/state"), trust_env=False)
-        effects: dict[str, Any] = answer.json()["effects"]
-        return effects
+        return Counter(answer.json()["effects"])
+
+    # what goes wrong
+
+    @contextmanager
+    def faults(self, system: str, *orders: Mapping[str, Any]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+        """Order faults for as long as the block lasts; what it yields tells how often each has struck."""
+        url = self.url(system, faults.PATH)
+        for order in orders:
+            answer = httpx.post(url, json=dict(order), trust_env=False)
+            assert answer.status_code == 201, answer.text
+        try:
+            yield lambda: list(httpx.get(url, trust_env=False).json()["faults"])
+        finally:
+            httpx.delete(url, trust_env=False)

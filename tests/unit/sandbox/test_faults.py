@@ -43,14 +43,27 @@ class Counter:
         return JSONResponse({"effects": {"things": len(self.done)}})
 
 
-@pytest.fixture
-def counter() -> Counter:
+@pytest.fixture(scope="module")
+def shared_counter() -> Counter:
     return Counter()
 
 
-@pytest.fixture(params=["middleware", "proxy"])
-def client(request: pytest.FixtureRequest, counter: Counter) -> Iterator[httpx.Client]:
+@pytest.fixture
+def counter(shared_counter: Counter) -> Counter:
+    shared_counter.done.clear()
+    return shared_counter
+
+
+@pytest.fixture
+def client(shared_client: httpx.Client) -> httpx.Client:
+    shared_client.delete(PATH)
+    return shared_client
+
+
+@pytest.fixture(params=["middleware", "proxy"], scope="module")
+def shared_client(request: pytest.FixtureRequest, shared_counter: Counter) -> Iterator[httpx.Client]:
     """A client of the counter, whose layer is around the app or stands before its server."""
+    counter = shared_counter
     if request.param == "middleware":
         with served(FaultLayer(counter.app)) as address, httpx.Client(base_url=address) as made:
             yield made

@@ -258,3 +258,16 @@ def test_everything_survives_a_restart(harbor):
 )  # fmt: skip
 def test_patterns_match_as_doublestar_does(pattern, value, matches):
     assert doublestar(pattern, value) is matches
+
+
+def test_the_state_counts_what_happened_and_outlives_a_restart(harbor):
+    digest = harbor.push("build-1")
+    tags = f"{WEB}/{digest}/tags"
+    for name in ("tree-1", "tree-1", "other"):
+        harbor.client.post(tags, json={"name": name})
+    harbor.client.delete(f"{tags}/other")
+    harbor.push("build-1")
+    before = harbor.client.get("/_sandbox/state").json()
+    assert before["effects"] == {"images": 1, "scans": 1, "tags": 2, "tags deleted": 1}
+    harbor.start()
+    assert harbor.stranger.get("/_sandbox/state").json() == before

@@ -238,6 +238,7 @@ def test_a_multipart_upload_goes_on_after_a_restart(store):
     )
     store.start()
     assert store.client().get_object("evidence", "big").data == part + b"end"
+    assert store.pool.app.get("/_sandbox/state").json()["effects"] == {"buckets": 1, "objects": 1}
 
 
 def test_a_half_written_line_is_a_change_that_was_never_answered(store):

@@ -1,0 +1,64 @@
+"""A release on a bad day: answers that are lost, and tasks that are killed. Whatever happens, it happens once."""
+
+from collections import Counter
+from contextlib import ExitStack
+
+import pytest
+
+from sandbox import fail_points
+from tests.functional.world import World
+
+RELEASE = {
+    "JENKINS": Counter(queued=1, builds=1, images=1),
+    "HARBOR": Counter(images=1, tags=3, scans=1),
+    "GITLAB": Counter(pushes=2, statuses=2),
+    "ARGOCD": Counter(syncs=1),
+    "OBJECT_STORE": Counter(objects=2),
+}
+"""What the push of a commit to rc and its release do: one of the tags is Jenkins's, one of the objects the proof."""
+
+LOST = {
+    "JENKINS": [{"method": "POST", "path": "/buildWithParameters"}],
+    "HARBOR": [{"method": "POST", "path": "/artifacts/[^/]+/tags$", "times": 2}],
+    "GITLAB": [{"method": "POST", "path": "/statuses/", "times": 2}, {"method": "POST", "path": "gitops.git/git-receive-pack"}],
+    "ARGOCD": [{"method": "POST", "path": "/sync$"}],
+    "OBJECT_STORE": [{"method": "PUT", "path": "^/evidence/", "times": 2}],
+}  # fmt: skip
+"""Every call of a release that changes something."""
+
+
+CHANGES = ("gitlab.set_status", "jenkins.start", "harbor.add_tag", "git.push", "argocd.sync", "object_store.put_new")
+
+
+def effects(world: World) -> dict[str, Counter[str]]:
+    return {system: world.effects(system) for system in RELEASE}
+
+
+def test_what_was_done_is_found_though_its_answer_was_lost(world: World) -> None:
+    before = effects(world)
+    with ExitStack() as stack:
+        told = [
+            stack.enter_context(world.faults(system, *({"kind": "lose_reply"} | order for order in orders)))
+            for system, orders in LOST.items()
+        ]
+        # Its application is not automated, so the release itself asks for the sync.
+        commit = world.push("notifier", "rc", files={"LOST": "once"}, title="Every answer is lost")
+        assert world.released("notifier", "rc", commit) == "released"
+        assert all(order["struck"] == order["times"] for tell in told for order in tell())
+    after = effects(world)
+    assert {system: after[system] - before[system] for system in RELEASE} == RELEASE
+
+
+@pytest.mark.parametrize("stage", ["before", "answered"])
+def test_a_task_that_is_killed_around_a_change_finds_its_own_work(world: World, stage: str) -> None:
+    for point in CHANGES:
+        fail_points.arm(world.state, point, stage)
+    before = effects(world)
+    commit = world.push("notifier", "rc", files={"KILLED": stage}, title=f"Killed {stage}")
+    try:
+        assert world.released("notifier", "rc", commit) == "released"
+        assert fail_points.armed(world.state) == ()
+    finally:
+        fail_points.disarm(world.state)
+    after = effects(world)
+    assert {system: after[system] - before[system] for system in RELEASE} == RELEASE
