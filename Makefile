@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 PYTHON := python3.12 python3.13 python3.11 python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test docs down lock
+.PHONY: help setup demo fix check test bench docs down lock
 .DELETE_ON_ERROR:
 
 help: ## Show this list.
@@ -32,6 +32,9 @@ check: setup ## Check format, style, types, the direction of imports, and what m
 
 test: setup ## Run the tests.
 	$(PY) -m pytest
+
+bench: setup ## Measure against floors and peers, for half an hour; prints figures, WRITE=file keeps them.
+	PYTHONPATH=plugins:. $(PY) -m benchmarks $(if $(WRITE),--write $(WRITE))
 
 docs: setup ## Write docs/dags.md from the DAGs.
 	PYTHONPATH=plugins $(PY) docs/generate.py
