@@ -44,23 +44,24 @@ class PushRejected(TryAgain):
 
 
 def git_environment(
-    *, credentials: tuple[str, str] | None = None, extra: Mapping[str, str] | None = None
+    *, credentials: tuple[str, str] | None = None, configuration: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Return the environment of a git command.
 
     The credential travels as a header in the environment: arguments are visible to every user of the machine.
 
     :param credentials: user name and password for HTTP.
+    :param configuration: of git, beside our own; a process for each `git config` would take longer than a fetch.
     """
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.devnull, **_CLOSED, **(extra or {})}
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.devnull, **_CLOSED}
     if "SSL_CERT_FILE" in os.environ:
         environment["GIT_SSL_CAINFO"] = os.environ["SSL_CERT_FILE"]
-    configuration = dict(_CONFIGURATION)
+    settings = {**_CONFIGURATION, **(configuration or {})}
     if credentials:
         token = base64.b64encode(":".join(credentials).encode()).decode()
-        configuration["http.extraHeader"] = f"Authorization: Basic {token}"
-    environment["GIT_CONFIG_COUNT"] = str(len(configuration))
-    for number, (key, value) in enumerate(configuration.items()):
+        settings["http.extraHeader"] = f"Authorization: Basic {token}"
+    environment["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (key, value) in enumerate(settings.items()):
         environment[f"GIT_CONFIG_KEY_{number}"] = key
         environment[f"GIT_CONFIG_VALUE_{number}"] = value
     return environment

@@ -78,17 +78,15 @@ class Repository:
         self, address: str, credentials: tuple[str, str] | None = None, *, pause: Callable[[float], None] = time.sleep
     ) -> None:
         self.address = address
-        self._environment = git_environment(credentials=credentials)
+        # Blobs left out by a partial fetch are fetched when they are read: that is what a promisor is.
+        remote = {"remote.origin.url": address, "remote.origin.promisor": "true"}
+        self._environment = git_environment(credentials=credentials, configuration=remote)
         self._pause = pause
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="platform-ops-git-")
-        self._git("init", "--quiet", "--bare")
-        self._git("config", "--local", "remote.origin.url", self.address)
-        # Blobs left out by a partial fetch are fetched when they are read.
-        self._git("config", "--local", "remote.origin.promisor", "true")
-        self._git("config", "--local", "extensions.partialClone", "origin")
+        self._git("init", "--quiet", "--bare", "--template=")
         return self
 
     def __exit__(
