@@ -37,7 +37,7 @@ REAL: dict[str, dict[str, Any]] = {
         "host": "{AIRFLOW_URL}",
         "login": "{AIRFLOW_WEBHOOK_USER}",
         "password": "{AIRFLOW_WEBHOOK_PASSWORD}",
-        "extra": {"token": "{GITLAB_WEBHOOK_SECRET}"},
+        "extra": {"token": "{GITLAB_WEBHOOK_SECRET}", "signing_token": "{GITLAB_WEBHOOK_SIGNING_TOKEN}"},
     },
 }
 """What replaces the dummies: names in braces are those of the contract; an extra is merged key by key."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import shlex
 from collections.abc import Mapping
@@ -48,6 +49,7 @@ def new_environment(base_port: int) -> dict[str, str]:
         "AIRFLOW_URL": url("airflow"),
         "GITLAB_URL": url("gitlab"),
         "GITLAB_WEBHOOK_SECRET": secrets.token_hex(16),
+        "GITLAB_WEBHOOK_SIGNING_TOKEN": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
         "GITOPS_GIT_URL": f"{url('gitlab')}/platform/gitops.git",
         "JENKINS_URL": url("jenkins"),
         "JENKINS_USER": "platform-ops",

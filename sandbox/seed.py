@@ -41,13 +41,15 @@ class Sample:
 
     :param released: it has been released to every environment already.
     :param automated: Argo CD syncs it by itself.
+    :param signed: GitLab signs its webhook; else it sends the plain token.
     """
 
     released: bool = True
     automated: bool = True
+    signed: bool = True
 
 
-SAMPLES = {"notifier": Sample(released=False, automated=False)}
+SAMPLES = {"notifier": Sample(released=False, automated=False, signed=False)}
 """What differs from the ordinary; a service without sources of its own gets the storefront's."""
 
 
@@ -123,7 +125,12 @@ class _World:
                 work.commit(f"Add {service.name}")
                 work.push(*dict.fromkeys(service.branches.values()))
         hook = {"url": f"{self.environment['AIRFLOW_URL']}/platform-ops/hooks/gitlab", "push_events": True}
-        self._make_hook(service.project, hook | {"token": self.environment["GITLAB_WEBHOOK_SECRET"]})
+        secret = (
+            {"signing_token": self.environment["GITLAB_WEBHOOK_SIGNING_TOKEN"]}
+            if _sample(service).signed
+            else {"token": self.environment["GITLAB_WEBHOOK_SECRET"]}
+        )
+        self._make_hook(service.project, hook | secret)
 
     def make_job(self, service: Service) -> None:
         """Make the Jenkins job and the folders above it."""

@@ -1,6 +1,6 @@
 """A small GitLab: people, projects, commits, statuses, merge requests, real git over HTTP and push webhooks.
 
-Words and codes follow lib/api/*.rb and doc/api/*.md of gitlabhq (18.x).
+Words and codes follow lib/api/*.rb and doc/api/*.md of gitlabhq (19.x).
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ from sandbox.stand_ins.gitlab_store import VERSION, Person, PushEvents, Row, Sto
 SCOPES = ["api", "read_repository", "write_repository"]
 PATH_RULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?<!\.git)(?<!\.atom)")
 BAD_PATH = "can contain only letters, digits, '_', '-' and '.'. Cannot start with '-', end in '.git' or end in '.atom'"
+HOOK_TOKENS = ("token", "signing_token")
+SIGNING_TOKEN = re.compile(r"whsec_[A-Za-z0-9+/]{43}=")
 GIT_SERVICES = ("git-upload-pack", "git-receive-pack")
 
 api = APIRouter(prefix="/api/v4")
@@ -226,8 +228,9 @@ def show_project(project: TheProject, world: TheWorld) -> Row:
 
 
 def hook_row(hook: Row) -> Row:
-    """Show a hook; its token never leaves the server."""
-    return {name: value for name, value in hook.items() if name != "token"} | {"alert_status": "executable"}
+    """Show a hook; its tokens never leave the server."""
+    shown = {name: value for name, value in hook.items() if name not in HOOK_TOKENS}
+    return shown | {f"{name}_present": bool(hook.get(name)) for name in HOOK_TOKENS} | {"alert_status": "executable"}
 
 
 @api.post("/projects/{project}/hooks", status_code=201)
@@ -235,12 +238,16 @@ def make_hook(project: TheProject, given: Given, world: TheWorld) -> Row:
     required(given, "url")
     if not re.match(r"https?://[^/]", given["url"]):
         raise ApiError(422, "Invalid url given")
+    signing_token = given.get("signing_token") or ""
+    if signing_token and not SIGNING_TOKEN.fullmatch(signing_token):
+        raise ApiError(422, {"signing_token": ["is invalid"]})
     with world.store.change("hooks"):
         made = {
             "id": world.store.next_id("hook"),
             "project_id": project["id"],
             "url": given["url"],
             "token": given.get("token") or "",
+            "signing_token": signing_token,
             "push_events": truthy(given.get("push_events", True)),
             "enable_ssl_verification": truthy(given.get("enable_ssl_verification", True)),
             "created_at": now(),

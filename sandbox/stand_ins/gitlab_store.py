@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
+import hmac
 import json
 import logging
 import threading
@@ -22,7 +25,7 @@ from sandbox.stand_ins.gitlab_git import NO_COMMIT, BareRepository
 
 Row = dict[str, Any]
 
-VERSION = "18.5.0"
+VERSION = "19.0.0"
 DELIVERY_SECONDS = 10.0
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between the tries of one webhook; after the last it is dropped."""
@@ -221,11 +224,14 @@ class PushEvents:
             self._store.deliveries[:] = [one for one in self._store.deliveries if one["key"] != delivery["key"]]
 
     def _arrived(self, hook: Row, delivery: Row) -> bool:
-        """Send once; anything below 500 is an answer."""
+        """Send once; anything below 500 is an answer. Every try of an event has its id, and a stamp of its own."""
+        body, stamp = json.dumps(delivery["body"]).encode(), f"{time.time():.0f}"
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"GitLab/{VERSION}",
             "Idempotency-Key": delivery["key"],
+            "webhook-id": delivery["key"],
+            "webhook-timestamp": stamp,
             "X-Gitlab-Event": "Push Hook",
             "X-Gitlab-Event-UUID": str(uuid.uuid4()),
             "X-Gitlab-Webhook-UUID": str(uuid.uuid4()),
@@ -233,7 +239,11 @@ class PushEvents:
         }
         if hook["token"]:
             headers["X-Gitlab-Token"] = hook["token"]
+        if signing_token := hook.get("signing_token"):
+            key = base64.b64decode(signing_token.removeprefix("whsec_"))
+            digest = hmac.digest(key, f"{delivery['key']}.{stamp}.".encode() + body, hashlib.sha256)
+            headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
         try:
-            return self._send(hook["url"], json.dumps(delivery["body"]).encode(), headers) < 500
+            return self._send(hook["url"], body, headers) < 500
         except (httpx.HTTPError, httpx.InvalidURL):
             return False

@@ -13,24 +13,25 @@ from sandbox import contract
 from sandbox.processes import ROOT
 from tests.functional.world import World
 
-SERVICES = (
-    "red-tests", "bad-scan", "never-ready", "refusal", "expiry", "own-work", "tampering", "twin-a", "twin-b", "hasty",
-    "bad-input", "wrong-token", "no-jenkins", "no-harbor", "bad-manifest", "no-cluster", "no-evidence", "unproven", "withdrawn", "page",
-)  # fmt: skip
-"""A service for each test that breaks something, so that no test waits for another's repair."""
-
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalogue with the sample services and those of the tests."""
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalogue with the sample services and those of the tests that run.
+
+    A module's SERVICES names one for each of its tests that breaks something, so that no test waits for another's
+    repair; each with what differs from the storefront's entry, as texts to replace.
+    """
     folder = tmp_path_factory.mktemp("home of the tests")
     shutil.copytree(ROOT / "include", folder / "include")
     services = folder / "include" / "services"
     template = (services / "storefront.yaml").read_text()
-    for name in SERVICES:
-        text = template.replace("storefront", name)
-        # Long enough to be asked, short enough to be waited for.
-        (services / f"{name}.yaml").write_text(text.replace("24h", "3s") if name == "expiry" else text)
+    for module in {item.module for item in request.session.items if isinstance(item, pytest.Function)}:
+        for name, changes in getattr(module, "SERVICES", {}).items():
+            text = template.replace("storefront", name)
+            for old, new in changes.items():
+                assert old in text, f"{module.__name__}: {old!r} is not in the storefront's entry"
+                text = text.replace(old, new)
+            (services / f"{name}.yaml").write_text(text)
     return folder
 
 

@@ -6,6 +6,13 @@ import pytest
 from platform_ops.evidence.document import BUCKET
 from tests.functional.world import BAD_PACKAGE, RED_TEST, World
 
+SERVICES: dict[str, dict[str, str]] = {
+    "red-tests": {}, "bad-scan": {}, "never-ready": {}, "refusal": {}, "own-work": {}, "tampering": {}, "unproven": {},
+    "withdrawn": {}, "bad-input": {},
+    # Long enough to be asked, short enough to be waited for.
+    "expiry": {"24h": "3s"},
+}  # fmt: skip
+
 
 def red(world: World, service: str, environment: str, commit: str, verdict: str, *words: str) -> None:
     """Require a red run with its reason on the page and at GitLab, and nothing pinned."""

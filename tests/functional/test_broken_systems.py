@@ -1,30 +1,17 @@
 """Each step made to fail by the state of a system: the run is red, its evidence complete, GitLab told."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from sandbox.processes import ROOT
-from tests.functional.world import World
+from tests.functional.world import World, stopped
 
-
-@contextmanager
-def stopped(world: World, system: str) -> Iterator[None]:
-    """Stop a stand-in and start it again."""
-
-    def run(command: str) -> None:
-        command_line = [sys.executable, "-m", "sandbox", command, system, "--state", str(world.state)]
-        done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run("stop")
-    try:
-        yield
-    finally:
-        run("start")
+SERVICES = {
+    "wrong-token": {},
+    "no-jenkins": {},
+    "no-harbor": {},
+    "bad-manifest": {},
+    "no-cluster": {},
+    "no-evidence": {},
+}
 
 
 def red(world: World, service: str, commit: str, step: str, *, error: str = "") -> None:

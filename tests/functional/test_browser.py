@@ -11,6 +11,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from sandbox.airflow_runs import DAG_ID
 from tests.functional.world import World
 
+SERVICES = {"page": {}}
+
 pytestmark = pytest.mark.browser
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -5,6 +5,8 @@ import pytest
 from sandbox.merge import merge
 from tests.functional.world import World
 
+SERVICES = {"twin-a": {}, "twin-b": {}, "hasty": {}}
+
 
 @pytest.fixture(scope="module")
 def story(world: World) -> dict[str, str]:

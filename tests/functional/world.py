@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from platform_ops.evidence.document import BUCKET
 from sandbox import contract, faults
 from sandbox.airflow_runs import DAG_ID, WAITING, Runs
 from sandbox.checkout import Checkout
+from sandbox.processes import ROOT
 from sandbox.seed import GITOPS
 
 RED_TEST = {"tests/test_red.py": "def test_the_sum_is_right():\n    assert 1 + 1 == 3\n"}
@@ -193,3 +196,19 @@ class World:
             yield lambda: list(httpx.get(url, trust_env=False).json()["faults"])
         finally:
             httpx.delete(url, trust_env=False)
+
+
+@contextmanager
+def stopped(world: World, system: str) -> Iterator[None]:
+    """Stop a server of the sandbox and start it again."""
+
+    def run(command: str) -> None:
+        command_line = [sys.executable, "-m", "sandbox", command, system, "--state", str(world.state)]
+        done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("stop")
+    try:
+        yield
+    finally:
+        run("start")

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from platform_ops.web.signatures import read_secrets
 from sandbox import connections
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,11 @@ def test_a_connection_holds_dummies_of_the_right_shape(connection_id: str) -> No
     assert connection["extra"].get("token", DUMMY) == DUMMY
     assert connection["extra"]["verify"] is True
     assert len(DUMMY) >= SHORTEST_SECRET
+
+
+def test_the_webhooks_dummies_have_the_shape_of_secrets() -> None:
+    secrets = read_secrets(BY_ID["gitlab_webhook"]["extra"])
+    assert (secrets.token, secrets.signing_key) == (DUMMY.encode(), DUMMY.encode() * 2)
 
 
 def test_every_pool_has_slots_and_says_what_for() -> None:

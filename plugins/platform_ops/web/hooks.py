@@ -1,11 +1,11 @@
-"""The receiver of GitLab's push webhook. It is open to the network: the secret token is its only door."""
+"""The receiver of GitLab's push webhook. It is open to the network: signature and secret token are its only doors."""
 
 from __future__ import annotations
 
-import hmac
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from typing import Annotated, Any
@@ -15,25 +15,21 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from platform_ops.common.airflow_api import AirflowApi
-from platform_ops.common.errors import AuthenticationFailed, FailNow, PlatformError
+from platform_ops.common.errors import AuthenticationFailed, PlatformError
 from platform_ops.common.settings import run_page_url
 from platform_ops.delivery.services import services_by_project
-from platform_ops.web.json_body import BadBody, parse_object, read_body
+from platform_ops.web.json_body import BadBody, Limits, parse_object, read_body
 from platform_ops.web.push_events import BadEvent, Ignored, MappedService, StartRun, decide
+from platform_ops.web.replays import IdReused, Replays
+from platform_ops.web.signatures import NotConfigured, Secrets, Signed, Unproven, judge, read_secrets
 from platform_ops.web.threads import HOOKS, run_in
 
 CONNECTION = "gitlab_webhook"
 DAG_ID = "release_service"
 LOGIN_SECONDS = 300.0
-SHORTEST_SECRET = 12
 
 log = logging.getLogger(__name__)
 router = APIRouter()
-ServicesByProject = Callable[[str], Iterable[MappedService]]
-
-
-class NotConfigured(FailNow):
-    """The connection of the webhook is missing or has no usable secret."""
 
 
 def _new_api() -> AirflowApi:
@@ -41,7 +37,7 @@ def _new_api() -> AirflowApi:
 
 
 class WebhookAccount:
-    """The connection ``gitlab_webhook``: the secret that callers must know, and the account that starts runs.
+    """The connection ``gitlab_webhook``: the secrets that senders are judged by, and the account that starts runs.
 
     :param new_api: makes a client that logs in; tests pass one without network.
     """
@@ -58,26 +54,18 @@ class WebhookAccount:
         self._api: AirflowApi | None = None
         self._made_at = 0.0
 
-    def secret(self) -> bytes:
-        """Return the secret token (extra field ``token``); read anew each time, so a new one counts at once.
+    def secrets(self) -> Secrets:
+        """Return the secrets of the connection's extra; read anew each time, so a new one counts at once.
 
-        :raises NotConfigured: there is none; an empty one would let everybody in.
+        :raises NotConfigured: there is none, or one that would not hold.
         """
         from airflow.sdk import BaseHook
         from airflow.sdk.exceptions import AirflowNotFoundException
 
         try:
-            token = BaseHook.get_connection(CONNECTION).extra_dejson.get("token")
+            return read_secrets(BaseHook.get_connection(CONNECTION).extra_dejson)
         except AirflowNotFoundException as error:
-            raise NotConfigured(
-                f"Connection {CONNECTION} does not exist; create it as docs/connections.md says."
-            ) from error
-        if not isinstance(token, str) or len(token) < SHORTEST_SECRET:
-            raise NotConfigured(
-                f"Connection {CONNECTION} has no extra field token of at least {SHORTEST_SECRET} characters; "
-                "enter GitLab's secret token there."
-            )
-        return token.encode()
+            raise NotConfigured("it does not exist; create it as docs/connections.md says") from error
 
     def start(self, run: StartRun) -> bool:
         """Start a run; False when it exists already.
@@ -99,68 +87,85 @@ class WebhookAccount:
             return self._api
 
 
-_account = WebhookAccount()
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """What the hook works with.
+
+    :param services: the services built from a project path (``group/name``).
+    :param now: seconds of the Unix epoch.
+    """
+
+    account: WebhookAccount = field(default_factory=WebhookAccount)
+    services: Callable[[str], Iterable[MappedService]] = services_by_project
+    replays: Replays = field(default_factory=Replays)
+    limits: Limits = field(default_factory=Limits)
+    now: Callable[[], float] = time.time
 
 
-def webhook_account() -> WebhookAccount:
-    """Return the account of this process."""
-    return _account
+_receiver = Receiver()
 
 
-def catalogue() -> ServicesByProject:
-    """Return how services are found."""
-    return services_by_project
+async def this_receiver() -> Receiver:
+    """Return the receiver of this process."""
+    return _receiver
 
 
 def _refusal(status: int, code: str, reason: str, field: str = "") -> JSONResponse:
+    """Say no and end the connection: else the server would take in the rest of a body at the sender's pace."""
     body = {"code": code, "reason": reason}
-    return JSONResponse(body | ({"field": field} if field else {}), status)
-
-
-async def _proven(request: Request, account: WebhookAccount) -> bool:
-    """Say whether the caller knows the secret; headers are compared as bytes, in constant time."""
-    secret = await run_in(HOOKS, account.secret)
-    given = [value for name, value in request.headers.raw if name == b"x-gitlab-token"]
-    return len(given) == 1 and hmac.compare_digest(given[0], secret)
+    return JSONResponse(body | ({"field": field} if field else {}), status, {"Connection": "close"})
 
 
 @router.post("/hooks/gitlab")
-async def gitlab(
-    request: Request,
-    account: Annotated[WebhookAccount, Depends(webhook_account)],
-    services: Annotated[ServicesByProject, Depends(catalogue)],
-) -> JSONResponse:
+async def gitlab(request: Request, receiver: Annotated[Receiver, Depends(this_receiver)]) -> JSONResponse:
     """Take a push and start what it releases."""
     try:
-        if not await _proven(request, account):
-            return _refusal(401, "unauthorized", "X-Gitlab-Token is missing or wrong")
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return _refusal(415, "unsupported_type", "the body must be application/json")
-        event = parse_object(await read_body(request.stream()))
-        if request.headers.get("x-gitlab-event") != "Push Hook":
-            return JSONResponse({"ignored": "only push events start releases"}, 202)
-        return await run_in(HOOKS, partial(_answer, event, services, account))
+        return await _take(request, receiver)
+    except Unproven as error:
+        return _refusal(401, "unauthorized", str(error))
     except NotConfigured as error:
-        log.error("A webhook came and cannot be judged: %s", error)  # noqa: TRY400 - the message says it all
+        log.error("A webhook came and can't be judged by connection %s: %s.", CONNECTION, error)  # noqa: TRY400
         return _refusal(503, "not_configured", "the webhook is not configured; its log says what is missing")
     except BadBody as error:
         return _refusal(error.status, error.code, str(error))
     except BadEvent as error:
         return _refusal(400, "malformed", str(error), error.field)
+    except IdReused as error:
+        return _refusal(422, "id_reused", str(error))
     except ClientDisconnect:
         return _refusal(400, "cut", "the connection ended before the body")
 
 
-def _answer(event: dict[str, Any], services: ServicesByProject, account: WebhookAccount) -> JSONResponse:
-    decision = decide(event, services)
+async def _take(request: Request, receiver: Receiver) -> JSONResponse:
+    """Judge all that the headers allow before the body is read; nothing is parsed before the sender is proven."""
+    secrets = await run_in(HOOKS, receiver.account.secrets)
+    signed = judge(request.headers.raw, secrets, now=receiver.now())
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return _refusal(415, "unsupported_type", "the body must be application/json")
+    body = await read_body(request.stream(), receiver.limits)
+    if signed and not signed.covers(body):
+        raise Unproven("webhook-signature is not that of this id, time and body")
+    event = parse_object(body)
+    if request.headers.get("x-gitlab-event") != "Push Hook":
+        return JSONResponse({"ignored": "only push events start releases"}, 202)
+    return await run_in(HOOKS, partial(_answer, event, signed, receiver))
+
+
+def _answer(event: dict[str, Any], signed: Signed | None, receiver: Receiver) -> JSONResponse:
+    decision = decide(event, receiver.services)
+    runs = () if isinstance(decision, Ignored) else decision
+    run_ids = frozenset(run.run_id for run in runs)
+    replayed = signed is not None and receiver.replays.knows(signed, run_ids)
     if isinstance(decision, Ignored):
         return JSONResponse({"ignored": decision.reason}, 202)
     try:
-        started = [(run, account.start(run)) for run in decision]
+        started = [(run, not replayed and receiver.account.start(run)) for run in runs]
     # ValueError: the connection lacks its address.
     except (PlatformError, ValueError) as error:
         log.error("The release of a push could not be started; GitLab may send it again: %s", error)  # noqa: TRY400
         return _refusal(503, "airflow_unavailable", "the release could not be started now; send the event again")
+    if signed:
+        receiver.replays.remember(signed, run_ids)
     told = [
         {"run_id": run.run_id, "page": run_page_url(DAG_ID, run.run_id)} | ({} if new else {"duplicate": True})
         for run, new in started

@@ -6,12 +6,22 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from platform_ops.common.errors import Invalid
 
-LARGEST_BODY = 1024 * 1024
-BODY_SECONDS = 10.0
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one body may cost.
+
+    :param largest: bytes.
+    :param seconds: until it is complete, however the sender spreads it.
+    """
+
+    largest: int = 1024 * 1024
+    seconds: float = 10.0
 
 
 class BadBody(Invalid):
@@ -26,22 +36,20 @@ class BadBody(Invalid):
         self.code = code
 
 
-async def read_body(
-    chunks: AsyncIterator[bytes], *, largest: int = LARGEST_BODY, seconds: float = BODY_SECONDS
-) -> bytes:
+async def read_body(chunks: AsyncIterator[bytes], limits: Limits) -> bytes:
     """Read a body, counting what really arrives; a declared length proves nothing.
 
     :raises BadBody: too large, or not complete in time.
     """
     body = bytearray()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(limits.seconds):
             async for chunk in chunks:
+                if len(body) + len(chunk) > limits.largest:
+                    raise BadBody(413, "too_large", f"the body must not be larger than {limits.largest} bytes")
                 body += chunk
-                if len(body) > largest:
-                    raise BadBody(413, "too_large", f"the body must not be larger than {largest} bytes")
     except TimeoutError as error:
-        raise BadBody(408, "too_slow", f"the body must arrive within {seconds:g} seconds") from error
+        raise BadBody(408, "too_slow", f"the body must arrive within {limits.seconds:g} seconds") from error
     return bytes(body)
 
 

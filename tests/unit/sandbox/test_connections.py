@@ -106,7 +106,11 @@ def test_every_dummy_address_and_password_is_replaced(environment: dict[str, str
 
 def test_an_extra_is_merged_key_by_key(environment: dict[str, str]) -> None:
     real = {c["connection_id"]: c for c in connections.overlay(connections.load().connections, environment)}
-    assert real["gitlab_webhook"]["extra"] == {"verify": True, "token": environment["GITLAB_WEBHOOK_SECRET"]}
+    assert real["gitlab_webhook"]["extra"] == {
+        "verify": True,
+        "token": environment["GITLAB_WEBHOOK_SECRET"],
+        "signing_token": environment["GITLAB_WEBHOOK_SIGNING_TOKEN"],
+    }
     assert real["gitlab_default"]["extra"] == {"verify": True}
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import threading
+import time
 import warnings
 
 import httpx
@@ -15,6 +16,7 @@ with warnings.catch_warnings():  # Starlette would like httpx2; the project has 
     warnings.simplefilter("ignore")
     from fastapi.testclient import TestClient
 
+from platform_ops.web.signatures import judge, read_secrets
 from sandbox.stand_ins import gitlab, gitlab_store
 from sandbox.stand_ins.gitlab_git import environment
 
@@ -148,12 +150,23 @@ def test_projects(client):
     assert [one["path"] for one in client.get(page.links["next"]["url"]).json()] == ["storefront"]
 
 
-def test_a_hook_keeps_its_token(client):
-    made = client.post(f"{PROJECT}/hooks", json={"url": "http://ci.test/x", "token": "secret", "push_events": True})
+def test_a_hook_keeps_its_tokens(client):
+    signing_token = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+    wanted = {"url": "http://ci.test/x", "token": "secret", "signing_token": signing_token, "push_events": True}
+    made = client.post(f"{PROJECT}/hooks", json=wanted)
     assert made.status_code == 201
     listed = client.get(f"{PROJECT}/hooks")
     assert listed.json()[0]["url"] == "http://ci.test/x"
+    assert (made.json()["token_present"], made.json()["signing_token_present"]) == (True, True)
     assert "secret" not in made.text + listed.text
+    assert "whsec" not in made.text + listed.text
+
+
+@pytest.mark.parametrize("signing_token", ["secret", "whsec_", "whsec_c2hvcnQ=", "whsec_" + "*" * 44])
+def test_a_signing_token_has_a_shape(client, signing_token):
+    made = client.post(f"{PROJECT}/hooks", json={"url": "http://ci.test/x", "signing_token": signing_token})
+    assert made.status_code == 422
+    assert list(made.json()["message"]) == ["signing_token"]
 
 
 def test_statuses_walk_gitlabs_state_machine(client, sha):
@@ -271,6 +284,8 @@ def test_a_push_is_told_once_as_its_pushers(client, work, receiver, sha):
     url, event, headers = receiver.wait(1)[0]
     assert url == "http://ci.test/x"
     assert (headers["X-Gitlab-Event"], headers["X-Gitlab-Token"]) == ("Push Hook", "secret")
+    assert headers["webhook-id"] == headers["Idempotency-Key"]
+    assert "webhook-signature" not in headers
     assert (event["ref"], event["after"], event["checkout_sha"]) == ("refs/heads/dev", sha, sha)
     assert (event["user_username"], event["project"]["path_with_namespace"]) == ("dana", "shop/storefront")
     assert (event["total_commits_count"], len(event["commits"])) == (23, 20)
@@ -282,13 +297,20 @@ def test_a_push_is_told_once_as_its_pushers(client, work, receiver, sha):
     assert client.get("/_sandbox/state").json()["effects"]["pushes"] == 2
 
 
-def test_a_webhook_is_sent_again_with_the_same_key(client, receiver, sha, monkeypatch):
+def test_a_webhook_is_sent_again_with_the_same_id_and_signed_anew(client, receiver, sha, monkeypatch):
     monkeypatch.setattr(gitlab_store, "PAUSES", (0, 0, 0))
     receiver.statuses = [503, httpx.ConnectError("refused"), 404]
-    client.post(f"{PROJECT}/hooks", json={"url": "http://ci.test/x"})
+    token = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+    client.post(f"{PROJECT}/hooks", json={"url": "http://ci.test/x", "signing_token": token})
     push(client, "0" * 40, sha, "refs/heads/rc")
-    sent = receiver.wait(4)
-    assert len({headers["Idempotency-Key"] for _, body, headers in sent if body["ref"] == "refs/heads/rc"}) == 1
+    secrets, sent = read_secrets({"signing_token": token}), receiver.wait(4)
+    for _, body, headers in sent:
+        lowered = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        signed = judge(lowered, secrets, now=time.time())
+        assert signed.covers(json.dumps(body).encode())
+        assert headers["webhook-id"] == headers["Idempotency-Key"]
+        assert "X-Gitlab-Token" not in headers
+    assert len({headers["webhook-id"] for _, body, headers in sent if body["ref"] == "refs/heads/rc"}) == 1
     assert client.get("/_sandbox/state").json()["effects"]["pushes"] == 2
 
 

@@ -13,56 +13,10 @@ from platform_ops.delivery.services import services_by_project
 from platform_ops.web import app as web
 from platform_ops.web import hooks
 from platform_ops.web.hooks import WebhookAccount
-from platform_ops.web.json_body import LARGEST_BODY, BadBody, parse_object, read_body
+from platform_ops.web.json_body import BadBody, Limits, parse_object, read_body
+from tests.unit.web.hook_world import COMMIT, PUSH, RUN, SECRET, SIGNING_TOKEN, Airflow, connection, receiver
 
-SECRET = "a-secret-of-the-webhook"
-COMMIT = "4f1d2c9a7be3508fd6a1c0e2b94837f5a6d0c1e8"
-RUN = "release__storefront__dev__4f1d2c9a7be3"
-PUSH = {
-    "object_kind": "push",
-    "ref": "refs/heads/dev",
-    "after": COMMIT,
-    "user_username": "dana",
-    "project": {"path_with_namespace": "shop/storefront"},
-}
-
-
-class Airflow:
-    """Airflow's REST: logs in, starts runs, and remembers both."""
-
-    def __init__(self) -> None:
-        self.logins = 0
-        self.runs: dict[str, Any] = {}
-        self.status = 200
-        self.valid = {"token-1", "token-2", "token-3"}
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/auth/token":
-            assert json.loads(request.content) == {"username": "gitlab-webhook", "password": "its-password-123"}
-            self.logins += 1
-            return httpx.Response(201, json={"access_token": f"token-{self.logins}"})
-        assert request.url.path == "/api/v2/dags/release_service/dagRuns"
-        if request.headers["Authorization"].removeprefix("Bearer ") not in self.valid:
-            return httpx.Response(401, json={"detail": "Token Expired"})
-        if self.status != 200:
-            return httpx.Response(self.status, json={"detail": "no"})
-        body = json.loads(request.content)
-        if body["dag_run_id"] in self.runs:
-            return httpx.Response(409, json={"detail": "exists"})
-        self.runs[body["dag_run_id"]] = body
-        return httpx.Response(200, json={})
-
-
-def connection(**extra: Any) -> str:
-    return json.dumps(
-        {
-            "conn_type": "http",
-            "host": "http://127.0.0.1:8080",
-            "login": "gitlab-webhook",
-            "password": "its-password-123",
-            "extra": {"token": SECRET, **extra},
-        }
-    )
+LARGEST_BODY = Limits().largest
 
 
 @pytest.fixture
@@ -72,11 +26,10 @@ def airflow() -> Airflow:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch, airflow: Airflow) -> Any:
-    monkeypatch.setenv("AIRFLOW_CONN_GITLAB_WEBHOOK", connection())
+    monkeypatch.setenv("AIRFLOW_CONN_GITLAB_WEBHOOK", connection(token=SECRET))
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.example.com")
-    inner = httpx.MockTransport(airflow)
-    account = WebhookAccount(lambda: AirflowApi("gitlab_webhook", inner=inner))
-    web.app.dependency_overrides[hooks.webhook_account] = lambda: account
+    ours = receiver(airflow)
+    web.app.dependency_overrides[hooks.this_receiver] = lambda: ours
     yield TestClient(web.app, root_path="/platform-ops")
     web.app.dependency_overrides.clear()
 
@@ -219,7 +172,7 @@ def test_a_login_that_ran_out_is_renewed_once(client, airflow):
 
 
 def test_a_login_is_kept_for_some_minutes(monkeypatch, airflow):
-    monkeypatch.setenv("AIRFLOW_CONN_GITLAB_WEBHOOK", connection())
+    monkeypatch.setenv("AIRFLOW_CONN_GITLAB_WEBHOOK", connection(token=SECRET))
     now = [0.0]
     inner = httpx.MockTransport(airflow)
     account = WebhookAccount(lambda: AirflowApi("gitlab_webhook", inner=inner), clock=lambda: now[0])
@@ -229,14 +182,38 @@ def test_a_login_is_kept_for_some_minutes(monkeypatch, airflow):
         assert airflow.logins == logins
 
 
-@pytest.mark.parametrize("extra", [{"token": ""}, {"token": None}, {"token": 7}, {"token": "short"}])
+UNSOUND = [
+    {},
+    {"token": ""},
+    {"token": None},
+    {"token": 7},
+    {"token": "short"},
+    {"token": SECRET, "signing_token": ""},
+    {"token": "", "signing_token": SIGNING_TOKEN},
+    {"signing_token": 7},
+    {"signing_token": ["whsec_"]},
+    {"signing_token": "whsec_"},
+    {"signing_token": SIGNING_TOKEN.removeprefix("whsec_")},
+    {"signing_token": SIGNING_TOKEN[:-5]},
+    {"signing_token": SIGNING_TOKEN.replace("A", "\u00c4")},
+    {"signing_token": "whsec_" + "c2hvcnQ="},
+    {"signing_token": SIGNING_TOKEN + "AAAA"},
+]
+
+
+@pytest.mark.parametrize("extra", UNSOUND, ids=range(len(UNSOUND)))
 @pytest.mark.parametrize("sent", [None, "", "short", SECRET])
-def test_without_a_usable_secret_nobody_comes_in(client, monkeypatch, airflow, extra, sent):
+def test_without_sound_secrets_nobody_comes_in(client, monkeypatch, airflow, extra, sent):
     monkeypatch.setenv("AIRFLOW_CONN_GITLAB_WEBHOOK", connection(**extra))
     response = send(client, X_Gitlab_Token=sent)
     assert response.status_code == 503
     assert response.json()["code"] == "not_configured"
     assert airflow.runs == {}
+
+
+def test_without_a_connection_nobody_comes_in(client, monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_GITLAB_WEBHOOK")
+    assert send(client).json()["code"] == "not_configured"
 
 
 def test_a_new_secret_counts_at_once(client, monkeypatch):
@@ -245,12 +222,13 @@ def test_a_new_secret_counts_at_once(client, monkeypatch):
     assert send(client, X_Gitlab_Token="another-secret-now").status_code == 201
 
 
-def test_several_services_of_one_project(client):
+def test_several_services_of_one_project(client, airflow):
     class Entry:
         def __init__(self, name):
             self.name, self.branches = name, {"dev": "dev"}
 
-    web.app.dependency_overrides[hooks.catalogue] = lambda: lambda project: (Entry("one"), Entry("two"))
+    ours = receiver(airflow, services=lambda project: (Entry("one"), Entry("two")))
+    web.app.dependency_overrides[hooks.this_receiver] = lambda: ours
     response = send(client)
     assert response.status_code == 201
     assert [run["run_id"] for run in response.json()["runs"]] == [
@@ -260,7 +238,7 @@ def test_several_services_of_one_project(client):
 
 
 def test_services_come_from_the_catalogue():
-    assert hooks.catalogue() is services_by_project
+    assert asyncio.run(hooks.this_receiver()).services is services_by_project
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
@@ -274,17 +252,17 @@ def test_a_slow_body_is_given_up():
         await asyncio.Event().wait()
 
     with pytest.raises(BadBody) as caught:
-        asyncio.run(read_body(drip(), seconds=0.01))
+        asyncio.run(read_body(drip(), Limits(seconds=0.01)))
     assert caught.value.status == 408
 
 
-def test_many_small_chunks_are_counted():
+def test_a_body_without_end_is_read_no_further_than_the_limit():
     async def drip():
-        for _ in range(11):
+        while True:
             yield b"x"
 
     with pytest.raises(BadBody) as caught:
-        asyncio.run(read_body(drip(), largest=10))
+        asyncio.run(read_body(drip(), Limits(largest=10)))
     assert caught.value.status == 413
 
 
