@@ -13,9 +13,11 @@ from sandbox import contract
 from sandbox.processes import ROOT
 from tests.functional.world import World
 
+QUORUM_OF_TWO = ("two-people", "one-left", "second-late")
 SERVICES = (
     "red-tests", "bad-scan", "never-ready", "refusal", "expiry", "own-work", "tampering", "twin-a", "twin-b", "hasty",
     "bad-input", "wrong-token", "no-jenkins", "no-harbor", "bad-manifest", "no-cluster", "no-evidence", "unproven", "withdrawn", "page",
+    *QUORUM_OF_TWO,
 )  # fmt: skip
 """A service for each test that breaks something, so that no test waits for another's repair."""
 
@@ -29,8 +31,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     template = (services / "storefront.yaml").read_text()
     for name in SERVICES:
         text = template.replace("storefront", name)
+        if name in QUORUM_OF_TWO:
+            text = text.replace("quorum: 1", "quorum: 2")
         # Long enough to be asked, short enough to be waited for.
-        (services / f"{name}.yaml").write_text(text.replace("24h", "3s") if name == "expiry" else text)
+        expires_after = {"expiry": "3s", "second-late": "15s"}.get(name, "24h")
+        (services / f"{name}.yaml").write_text(text.replace("24h", expires_after))
     return folder
 
 
