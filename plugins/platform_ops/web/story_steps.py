@@ -272,10 +272,12 @@ def _count_tests(counts: dict[str, Any]) -> str:
 
 def answers_in(facts: dict[str, Any]) -> list[str]:
     """Return the answers of an approval as sentences, in order."""
-    return [
-        ", ".join(filter(None, (f"{text(answer, 'by') or 'nobody'} said {text(answer, 'said')}", _time(answer, "at"))))
-        for answer in entries(facts, "answers")
-    ]
+    told = []
+    for answer in entries(facts, "answers"):
+        by = text(answer, "by")
+        what = f"{by} said {text(answer, 'said')}" if by else "nobody answered in time"
+        told.append(", ".join(filter(None, (what, _time(answer, "at")))))
+    return told
 
 
 def _time(facts: dict[str, Any], key: str) -> str:
