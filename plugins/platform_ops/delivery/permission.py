@@ -69,7 +69,7 @@ def question(release: Release, source: Source, pin: Pin | None, digest: str, dif
                 "commit": release.commit,
                 "digest": digest,
                 "diff": difference_hash(diff),
-                # Who was asked under another rule is asked again, and no answer is left uncounted.
+                # A yes given under another rule doesn't count, and lowering the quorum hides no answer.
                 "quorum": str(policy.quorum),
                 "run": release.run_id,
             }
@@ -84,7 +84,7 @@ def answers(release: Release, count: int) -> dict[str, Answer | None]:
 
 
 def told(given: Mapping[str, Answer | None]) -> list[dict[str, Any]]:
-    """Return the answers as facts, in order: who, what, when; nobody said no when a request expired."""
+    """Return the answers as facts, in order: who, what, when; an expired request is a no by nobody."""
     return [
         {
             "by": one.by,

@@ -26,7 +26,7 @@ def request(
     """
     name = f"{release.service.name} {release.commit[:12]}"
     earlier = tuple(yes.by for yes in given)
-    may_answer = tuple(name for name in asked.may_answer if name not in earlier)
+    may_answer = tuple(one for one in asked.may_answer if one not in earlier)
     expires_at = min([datetime.now(UTC), *(yes.at for yes in given)]) + asked.policy.expires_after
     facts = {
         "binding": asked.bound_to,
