@@ -101,8 +101,14 @@ class Runs:
                 return str(task["dag_run_id"])
         return None
 
-    def answer(self, run_id: str, option: str, task_id: str = "approve_release") -> httpx.Response:
-        """Answer a gate, and return Airflow's answer to that."""
+    def answer(self, run_id: str, option: str) -> httpx.Response:
+        """Answer the gate that waits, and return Airflow's answer to that.
+
+        :raises SandboxError: none waits.
+        """
+        gate = next((name for name, task in self.tasks(run_id).items() if task["state"] == WAITING), None)
+        if gate is None:
+            raise SandboxError(f"Run {run_id} waits for nobody.")
         time.sleep(THINKING_SECONDS)
-        path = f"{self.path(run_id)}/taskInstances/{task_id}/-1/hitlDetails"
+        path = f"{self.path(run_id)}/taskInstances/{gate}/-1/hitlDetails"
         return self.api.patch(path, json={"chosen_options": [option], "params_input": {}})

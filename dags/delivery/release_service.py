@@ -32,6 +32,7 @@ from platform_ops.delivery.steps import (
     DEADLINES,
     ApproveRelease,
     BuildImage,
+    ConfirmRelease,
     JudgeApproval,
     PinImage,
     ResolveCommit,
@@ -71,6 +72,7 @@ def release_service() -> None:
     build_image = BuildImage(task_id="build_image", deadline=DEADLINES["build_image"], pool="jenkins_builds")
     verify_image = VerifyImage(task_id="verify_image", deadline=DEADLINES["verify_image"])
     approve_release = ApproveRelease(task_id="approve_release")
+    confirm_release = ConfirmRelease(task_id="confirm_release")
     judge_approval = JudgeApproval(task_id="judge_approval")
     pin_image = PinImage(task_id="pin_image", pool="gitops_pushes")
     sync_application = SyncApplication(task_id="sync_application", deadline=DEADLINES["sync_application"])
@@ -81,8 +83,8 @@ def release_service() -> None:
     # Callers that wait for the run get these facts.
     record_evidence.returns_dag_result = True
 
-    resolve_commit >> build_image >> verify_image >> approve_release >> judge_approval >> pin_image
-    pin_image >> sync_application >> verify_running >> record_evidence >> report_release
+    resolve_commit >> build_image >> verify_image >> approve_release >> confirm_release >> judge_approval
+    judge_approval >> pin_image >> sync_application >> verify_running >> record_evidence >> report_release
 
 
 release_service()

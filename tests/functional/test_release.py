@@ -55,8 +55,8 @@ def test_the_evidence_tells_the_whole_story(world: World, story: dict[str, str])
         "harbor": digest, "gitops": digest, "pods": [digest], "argocd_revision": "",
     }  # fmt: skip
     assert [step["step"] for step in document["steps"]] == [
-        "resolve_commit", "build_image", "verify_image", "approve_release", "judge_approval", "pin_image",
-        "sync_application", "verify_running",
+        "resolve_commit", "build_image", "verify_image", "approve_release", "confirm_release", "judge_approval",
+        "pin_image", "sync_application", "verify_running",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 
-from platform_ops.approvals.rules import APPROVE, REJECT, binding_line
+from platform_ops.approvals.rules import APPROVE, REJECT, TooFewApprovers, binding_line
 from platform_ops.common.operators import ReportingOperator
 from platform_ops.common.report import StepReport
 from platform_ops.common.settings import run_page_url
@@ -25,16 +25,21 @@ class Request:
 
     :param body: Markdown; the gate adds the line that carries the binding.
     :param bound_to: hash of everything the answer depends on.
-    :param may_answer: Airflow accounts; never empty, since an empty list would admit everyone.
+    :param may_answer: Airflow accounts.
     :param report: what the page shows while the gate waits.
+    :raises TooFewApprovers: nobody may answer; an empty list would admit everyone.
     """
 
     subject: str
     body: str
     bound_to: str
     may_answer: tuple[str, ...]
-    expires_after: timedelta
+    expires_at: datetime
     report: StepReport
+
+    def __post_init__(self) -> None:
+        if not self.may_answer:
+            raise TooFewApprovers(f"Nobody is left to answer “{self.subject}”. Add an approver to the catalogue.")
 
 
 class ApprovalGate(HITLOperator, ReportingOperator):
@@ -65,7 +70,8 @@ class ApprovalGate(HITLOperator, ReportingOperator):
         self.subject = asked.subject
         self.body = f"{asked.body.rstrip()}\n\n{binding_line(asked.bound_to)}"
         self.assigned_users = [{"id": name, "name": name} for name in asked.may_answer]
-        self.response_timeout = asked.expires_after
+        # Zero would wait for ever.
+        self.response_timeout = max(asked.expires_at - datetime.now(UTC), timedelta(seconds=1))
         super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
@@ -74,8 +80,3 @@ class ApprovalGate(HITLOperator, ReportingOperator):
         # The process that asked, and knew the link, is gone.
         ti = context["ti"]
         self.link_url = run_page_url(ti.dag_id, ti.run_id)
-
-
-def expiry(expires_after: timedelta) -> str:
-    """Return when a request that is asked now expires, as ISO 8601."""
-    return (datetime.now(UTC) + expires_after).isoformat(timespec="seconds")

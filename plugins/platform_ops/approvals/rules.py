@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from platform_ops.approvals.identities import Identities
@@ -41,8 +42,19 @@ class ApprovalForeign(ApprovalError):
     """The answer is to another question, or from somebody who may not answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Yes:
+    """A yes that counts.
+
+    :param by: Airflow account.
+    """
+
+    by: str
+    at: datetime
+
+
 def binding(subject: Mapping[str, str]) -> str:
-    """Return the hash that ties an answer to exactly what was shown: service, environment, digest, difference, run."""
+    """Return the hash that ties an answer to exactly what was asked, down to digest and run."""
     return hashlib.sha256(json.dumps(dict(subject), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -92,47 +104,52 @@ def may_answer(
 
 
 def judge(
-    answers: Sequence[Answer | None],
+    answers: Mapping[str, Answer | None],
     *,
+    quorum: int,
     bound_to: str,
     allowed: Collection[str],
     now: datetime,
     expires_after: timedelta,
-) -> tuple[str, ...]:
-    """Return who approved, one account a gate.
+) -> tuple[Yes, ...]:
+    """Return the yes of each gate; they come from different people.
 
-    :param answers: one for each gate; None where nothing was asked.
+    :param answers: by the gate they were given at; None where nothing was asked.
+    :param quorum: how many gates must have been asked.
     :raises ApprovalError: the class says why this is not a yes.
     """
-    if not answers:
-        raise NotApproved("Nobody was asked for approval. Clear the gate to ask.")
-    approved: list[str] = []
-    for answer in answers:
-        by = _judge_one(answer, bound_to, allowed, now, expires_after)
-        if by in approved:
-            raise ApprovalForeign(f"{by} answered twice; the quorum counts different people.")
-        approved.append(by)
+    if len(answers) < max(quorum, 1):
+        raise NotApproved(f"{quorum} must agree, and {len(answers)} were asked for approval. Clear the gates to ask.")
+    approved: list[Yes] = []
+    for gate, answer in answers.items():
+        yes = _yes(gate, answer, bound_to, allowed)
+        if yes.by in {earlier.by for earlier in approved}:
+            raise ApprovalForeign(
+                f"{yes.by} answered twice; the quorum counts different people. Clear {gate} to ask somebody else."
+            )
+        approved.append(yes)
+    # Last, because a no, or a silence, says more: the second is asked until the first yes is too old.
+    for yes in approved:
+        if now - yes.at > expires_after:
+            raise ApprovalExpired(
+                f"The approval by {yes.by} is older than {expires_after}. Start a new run to ask again."
+            )
     return tuple(approved)
 
 
-def _judge_one(
-    answer: Answer | None, bound_to: str, allowed: Collection[str], now: datetime, expires_after: timedelta
-) -> str:
+def _yes(gate: str, answer: Answer | None, bound_to: str, allowed: Collection[str]) -> Yes:
     if answer is None or answer.answered_at is None:
-        raise NotApproved("No answer to the approval is on Airflow's server. Clear the gate to ask again.")
+        raise NotApproved(f"No answer to {gate} is on Airflow's server. Clear it to ask again.")
     if answer.by is None:
-        raise ApprovalExpired(f"Nobody answered within {expires_after}; that means no. Start a new run to ask again.")
+        raise ApprovalExpired(f"Nobody answered {gate} in time; that means no. Start a new run to ask again.")
     if answer.chosen != (APPROVE,):
         raise ApprovalRejected(f"{answer.by} said no.", facts={"rejected_by": answer.by})
     if bound_by(answer.body) != bound_to:
         raise ApprovalForeign(
-            f"{answer.by} approved something else: the digest or the GitOps file has changed since. Start a new run.",
+            f"{answer.by} approved something else: the digest, the GitOps file or the quorum has changed since. "
+            "Start a new run.",
             facts={"approved": bound_by(answer.body), "now": bound_to},
         )
     if answer.by not in allowed:
         raise ApprovalForeign(f"{answer.by} may not approve this: only {', '.join(sorted(allowed))} may.")
-    if now - answer.answered_at > expires_after:
-        raise ApprovalExpired(
-            f"The approval by {answer.by} is older than {expires_after}. Start a new run to ask again."
-        )
-    return answer.by
+    return Yes(answer.by, answer.answered_at)

@@ -127,7 +127,7 @@ def _explain(error: ValidationError) -> str:
     field = _dotted(error.absolute_path) or "the document"
     if (
         isinstance(error.schema, dict)
-        and error.validator in ("pattern", "not", "const")
+        and error.validator in ("pattern", "not", "const", "minItems")
         and "description" in error.schema
     ):
         return f"{field}: {error.instance!r} is not {error.schema['description']}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from platform_ops.approvals.identities import load_identities
-from platform_ops.approvals.rules import binding, judge, may_answer, participants
+from platform_ops.approvals.rules import APPROVE, Yes, binding, judge, may_answer, participants
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.records import Answer
 from platform_ops.delivery.pins import Pin, difference_hash
@@ -16,8 +17,8 @@ from platform_ops.delivery.services import ApprovalPolicy
 from platform_ops.delivery.source import Source
 from platform_ops.systems.git.models import Commit
 
-GATES = ("approve_release",)
-"""The gates of the DAG, one for each person a quorum may ask."""
+GATES = ("approve_release", "confirm_release")
+"""The gates of the DAG in the order they ask, one for each person of the largest quorum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +69,41 @@ def question(release: Release, source: Source, pin: Pin | None, digest: str, dif
                 "commit": release.commit,
                 "digest": digest,
                 "diff": difference_hash(diff),
+                # A yes given under another rule doesn't count, and lowering the quorum hides no answer.
+                "quorum": str(policy.quorum),
                 "run": release.run_id,
             }
         ),
     )
 
 
-def answers(release: Release) -> tuple[Answer | None, ...]:
-    """Return what Airflow's server keeps of the answers."""
+def answers(release: Release, count: int) -> dict[str, Answer | None]:
+    """Return what Airflow's server keeps of the answers at the first gates."""
     api = AirflowApi()
-    return tuple(api.answer(release.dag_id, release.run_id, gate) for gate in GATES)
+    return {gate: api.answer(release.dag_id, release.run_id, gate) for gate in GATES[:count]}
 
 
-def approved_by(asked: Question, given: Sequence[Answer | None]) -> tuple[str, ...]:
-    """Return who said yes.
+def told(given: Mapping[str, Answer | None]) -> list[dict[str, Any]]:
+    """Return the answers as facts, in order: who, what, when; an expired request is a no by nobody."""
+    return [
+        {
+            "by": one.by,
+            "said": "yes" if one.chosen == (APPROVE,) else "no",
+            "at": one.answered_at.isoformat(timespec="seconds"),
+        }
+        for one in given.values()
+        if one and one.answered_at
+    ]
 
-    :raises ApprovalError: there is no valid yes.
+
+def approved_by(asked: Question, given: Mapping[str, Answer | None], quorum: int) -> tuple[Yes, ...]:
+    """Return the yes of as many different people.
+
+    :raises ApprovalError: there are not as many.
     """
     return judge(
         given,
+        quorum=quorum,
         bound_to=asked.bound_to,
         allowed=asked.may_answer,
         now=datetime.now(UTC),

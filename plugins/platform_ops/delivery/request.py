@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from platform_ops.approvals.gate import Request, expiry
+from platform_ops.approvals.gate import Request
+from platform_ops.approvals.rules import Yes
 from platform_ops.common.report import Link, StepReport
 from platform_ops.delivery.permission import Question
 from platform_ops.delivery.release import Release
@@ -13,36 +15,45 @@ from platform_ops.delivery.release import Release
 LISTED_COMMITS = 20
 
 
-def request(release: Release, asked: Question, *, build: Mapping[str, Any], image: Mapping[str, Any]) -> Request:
-    """Return what the gate shows.
+def request(
+    release: Release, asked: Question, given: Sequence[Yes], *, build: Mapping[str, Any], image: Mapping[str, Any]
+) -> Request:
+    """Return what a gate shows to those who have not said yes yet, for as long as the earlier yes counts.
 
+    :param given: at the gates before.
     :param build: facts of ``build_image``.
     :param image: facts of ``verify_image``.
     """
     name = f"{release.service.name} {release.commit[:12]}"
-    people = " or ".join(asked.may_answer)
+    earlier = tuple(yes.by for yes in given)
+    may_answer = tuple(one for one in asked.may_answer if one not in earlier)
+    expires_at = min([datetime.now(UTC), *(yes.at for yes in given)]) + asked.policy.expires_after
     facts = {
         "binding": asked.bound_to,
         "diff": asked.diff,
-        "expires_at": expiry(asked.policy.expires_after),
-        "may_answer": list(asked.may_answer),
+        "expires_at": expires_at.isoformat(timespec="seconds"),
+        "may_answer": list(may_answer),
+        "answers": [{"by": yes.by, "said": "yes", "at": yes.at.isoformat(timespec="seconds")} for yes in given],
     }
+    so_far = f"{' and '.join(earlier)} said yes. " if earlier else ""
     return Request(
-        subject=f"Release {name} to {release.environment}?",
-        body=body(release, asked, build, image),
+        subject=f"{so_far}Release {name} to {release.environment}?",
+        body=body(release, asked, given, build, image),
         bound_to=asked.bound_to,
-        may_answer=asked.may_answer,
-        expires_after=asked.policy.expires_after,
+        may_answer=may_answer,
+        expires_at=expires_at,
         report=StepReport(
-            f"{people} may say yes or no until {facts['expires_at']}.",
+            f"{so_far}{' or '.join(may_answer)} may say yes or no until {facts['expires_at']}.",
             facts=facts,
             links=(Link("Release page", release.page),),
         ),
     )
 
 
-def body(release: Release, asked: Question, build: Mapping[str, Any], image: Mapping[str, Any]) -> str:
-    """Return the Markdown text: what, why, what it brings, what was found, what changes."""
+def body(
+    release: Release, asked: Question, given: Sequence[Yes], build: Mapping[str, Any], image: Mapping[str, Any]
+) -> str:
+    """Return the Markdown text: what, why, who agrees, what it brings, what was found, what changes."""
     commits = [f"- `{one.sha[:12]}` {plain(one.title)} ({plain(one.author_name)})" for one in asked.commits]
     more = len(commits) - LISTED_COMMITS
     rows = [
@@ -52,6 +63,7 @@ def body(release: Release, asked: Question, build: Mapping[str, Any], image: Map
         f"- tests: {_tests(build)}",
         f"- scan: {_scan(image)}",
         *([f"- reason: {plain(release.reason)}"] if release.reason else []),
+        *([f"- {asked.policy.quorum} people must agree; {_agreed(given)}"] if asked.policy.quorum > 1 else []),
         f"- [the release's page]({release.page})",
         "",
         f"**{len(commits)} commits since the last release**",
@@ -70,6 +82,11 @@ def plain(text: str) -> str:
     """Return foreign text as Markdown code, on one line, so that it can't look like ours."""
     line = " ".join(text.split()).replace("`", "'")
     return f"`{line[:200]}`" if line else ""
+
+
+def _agreed(given: Sequence[Yes]) -> str:
+    told = [f"{plain(yes.by)} said yes at {yes.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" for yes in given]
+    return " and ".join(told) or "you are the first"
 
 
 def _tests(build: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from platform_ops.approvals.gate import ApprovalGate, Request
+from platform_ops.approvals.rules import ApprovalError, Yes
 from platform_ops.common.errors import Refused, with_facts
 from platform_ops.common.operators import RemoteWorkOperator, StepOperator
 from platform_ops.common.remote_work import WorkSpec
@@ -24,7 +25,7 @@ from platform_ops.delivery.images import (
     leave_proof,
     require_image,
 )
-from platform_ops.delivery.permission import answers, approved_by, question
+from platform_ops.delivery.permission import Question, answers, approved_by, question, told
 from platform_ops.delivery.pinning import commit_message, open_question, planned_file, refuse_second_pin
 from platform_ops.delivery.pins import difference
 from platform_ops.delivery.policies import tree_tag
@@ -207,6 +208,11 @@ def _nobody_asked(release: Release) -> StepReport:
     return StepReport(summary, "not needed", {"required": False})
 
 
+def _request(context: Context, release: Release, asked: Question, given: tuple[Yes, ...]) -> Request:
+    build, image = reported(context, "build_image"), reported(context, "verify_image")
+    return request(release, asked, given, build=build, image=image)
+
+
 class ApproveRelease(ApprovalGate):
     """Asks the approvers of a manual promotion."""
 
@@ -216,7 +222,29 @@ class ApproveRelease(ApprovalGate):
         asked = open_question(release)
         if asked is None:
             return _nobody_asked(release)
-        return request(release, asked, build=reported(context, "build_image"), image=reported(context, "verify_image"))
+        return _request(context, release, asked, ())
+
+
+class ConfirmRelease(ApprovalGate):
+    """Asks for a second yes, of somebody else, where the catalogue wants two."""
+
+    def ask(self, context: Context) -> Request | StepReport:
+        """Put the request together; after a no nobody is bothered."""
+        release = Release.of(context)
+        policy = release.target.approval
+        if policy and policy.quorum == 1:
+            summary = f"One yes is enough for {release.service.name} in {release.environment}."
+            return StepReport(summary, "not needed", {"required": False})
+        asked = open_question(release)
+        if asked is None:
+            return _nobody_asked(release)
+        given = answers(release, 1)
+        try:
+            first = approved_by(asked, given, 1)
+        except ApprovalError as no:
+            # Not lost: judge_approval ends the run with it.
+            return StepReport(f"Nobody else is asked. {no}", "not needed", {"required": False})
+        return _request(context, release, asked, first)
 
 
 class JudgeApproval(StepOperator):
@@ -228,15 +256,16 @@ class JudgeApproval(StepOperator):
         asked = open_question(release)
         if asked is None:
             return _nobody_asked(release)
-        given = answers(release)
-        stamps = [one.answered_at for one in given if one and one.answered_at]
-        facts: dict[str, Any] = {"required": True} | (
-            {"answered_at": max(stamps).isoformat(timespec="seconds")} if stamps else {}
-        )
+        quorum = asked.policy.quorum
+        given = answers(release, quorum)
+        facts: dict[str, Any] = {"required": True, "quorum": quorum, "answers": told(given)}
         with with_facts(facts):
-            people = approved_by(asked, given)
-        told = facts | {"approved_by": list(people)}
-        return StepReport(f"{' and '.join(people)} said yes.", facts=told, links=(Link("Release page", release.page),))
+            people = [yes.by for yes in approved_by(asked, given, quorum)]
+        return StepReport(
+            f"{' and '.join(people)} said yes.",
+            facts=facts | {"approved_by": people},
+            links=(Link("Release page", release.page),),
+        )
 
 
 class PinImage(StepOperator):
@@ -260,7 +289,8 @@ class PinImage(StepOperator):
                     refuse_second_pin(release, gitops)
                 asked = question(release, source, pin, image.digest, difference(text, after, release.pin_file))
                 if asked:
-                    approvers = approved_by(asked, answers(release))
+                    quorum = asked.policy.quorum
+                    approvers = tuple(yes.by for yes in approved_by(asked, answers(release, quorum), quorum))
                 return after
 
             def message(done: FileEdit) -> str:  # noqa: ARG001

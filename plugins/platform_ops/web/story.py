@@ -23,7 +23,7 @@ from platform_ops.web.story_model import (
     Trouble,
     Verdict,
 )
-from platform_ops.web.story_steps import AGAIN, EXPECTED, RELEASE, RUN_ENDED, RUNNING, StepTeller, find
+from platform_ops.web.story_steps import AGAIN, EXPECTED, RELEASE, RUN_ENDED, RUNNING, StepTeller, answers_in, find
 from platform_ops.web.story_words import (
     entries,
     inner,
@@ -128,6 +128,7 @@ def _question(run: RunRecord, now: datetime, page: str) -> Question | None:
     until = time_from(facts, "expires_at")
     return Question(
         people=listing(texts(facts, "may_answer"), "or"),
+        so_far=listing(tuple(answers_in(facts))),
         until=moment(until),
         left=span((until - now).total_seconds()) if until and until > now else "",
         url=f"{page}/tasks/{quote(asked.task_id, safe='')}/required_actions",
@@ -161,9 +162,13 @@ def _verdict(
 
 def _standing(run: RunRecord, steps: tuple[Step, ...], question: Question | None, because: str) -> Verdict:
     if question:
+        so_far = f"{question.so_far}. " if question.so_far else ""
+        other = "another" if so_far else "a"
         who = f" {question.people} may answer." if question.people else ""
         until = f" No answer until {question.until.words} UTC means no." if question.until else ""
-        return Verdict("waiting for approval", Tone.ASKING, f"Nothing moves until a person says yes.{who}{until}")
+        return Verdict(
+            "waiting for approval", Tone.ASKING, f"{so_far}Nothing moves until {other} person says yes.{who}{until}"
+        )
     if run.state == "queued":
         return Verdict(
             "queued", Tone.LIVE, "Airflow has not started the run yet; a paused DAG waits until it is unpaused."
@@ -213,7 +218,7 @@ def _troubles(run: RunRecord, steps: tuple[Step, ...], digests: tuple[DigestRow,
         found += [
             Trouble(step.title, "Airflow says success, but the step left no report; somebody may have set it by hand.")
             for step in steps
-            for task in (find(run, step.tasks[0]),)
+            for task in (find(run, name) for name in step.tasks)
             if step.title != "Tests"
             and task
             and task.state == "success"

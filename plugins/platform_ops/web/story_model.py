@@ -154,10 +154,12 @@ class Verdict:
 class Question:
     """An approval that waits.
 
+    :param so_far: who has said yes already.
     :param left: how long until no answer means no.
     """
 
     people: str
+    so_far: str
     until: Moment | None
     left: str
     url: str

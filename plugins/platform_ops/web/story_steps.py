@@ -10,21 +10,13 @@ from urllib.parse import quote
 
 from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.web.story_model import Bar, Fact, State, Step
-from platform_ops.web.story_words import inner, links, moment, moment_from, number, span, text, texts, words
+from platform_ops.web.story_words import entries, inner, links, moment, moment_from, number, span, text, texts, words
 
 RELEASE = "release_service"
-EXPECTED = (
-    "resolve_commit",
-    "build_image",
-    "verify_image",
-    "approve_release",
-    "judge_approval",
-    "pin_image",
-    "sync_application",
-    "verify_running",
-    "record_evidence",
-    "report_release",
-)
+APPROVAL = ("approve_release", "confirm_release", "judge_approval")
+CHANGES = ("pin_image", "sync_application", "verify_running")
+REMAINS = ("record_evidence", "report_release")
+EXPECTED = ("resolve_commit", "build_image", "verify_image", *APPROVAL, *CHANGES, *REMAINS)
 """The tasks of ``release_service`` in the order of the story."""
 
 TITLES = {
@@ -32,7 +24,6 @@ TITLES = {
     "build_image": "Image",
     "verify_image": "Scan",
     "approve_release": "Approval",
-    "judge_approval": "Judgement of the approval",
     "pin_image": "GitOps commit",
     "sync_application": "Sync",
     "verify_running": "Pods",
@@ -41,6 +32,7 @@ TITLES = {
 }
 ENDED = frozenset({"success", "failed", "skipped"})
 RUN_ENDED = frozenset({"success", "failed"})
+UNTOUCHED = frozenset({State.WAITING, State.NOT_REACHED})
 THINNEST_BAR = 0.7
 
 RUNNING = frozenset({"running", "restarting", "deferred"})
@@ -126,10 +118,10 @@ class StepTeller:
             self.plain("resolve_commit", find(self.run, "resolve_commit")),
             *self.build(),
             self.plain("verify_image", find(self.run, "verify_image")),
-            *((self.approval(),) if self.live or known & {"approve_release", "judge_approval"} else ()),
-            *(self.plain(name, find(self.run, name)) for name in EXPECTED[5:8]),
+            *((self.approval(),) if self.live or known & set(APPROVAL) else ()),
+            *(self.plain(name, find(self.run, name)) for name in CHANGES),
             *others,
-            *(self.plain(name, find(self.run, name)) for name in EXPECTED[8:]),
+            *(self.plain(name, find(self.run, name)) for name in REMAINS),
         )
 
     def plain(self, task_id: str, task: TaskRecord | None) -> Step:
@@ -174,31 +166,34 @@ class StepTeller:
         return replace(tests, state=image.state), image
 
     def approval(self) -> Step:
-        """Tell the request and its judgement as one step."""
-        asked, judged = find(self.run, "approve_release"), find(self.run, "judge_approval")
-        asking, judging = state_of(asked, live=self.live), state_of(judged, live=self.live)
-        request, judgement = (asked.report if asked else None) or {}, (judged.report if judged else None) or {}
-        untouched = judging in (State.WAITING, State.NOT_REACHED)
-        state = asking if untouched else judging
-        if untouched and asking is State.DONE and self.live:
+        """Tell the requests and their judgement as one step."""
+        tasks = [find(self.run, name) for name in APPROVAL]
+        states = [state_of(task, live=self.live) for task in tasks]
+        # How far it has come.
+        last = max((n for n, state in enumerate(states) if state not in UNTOUCHED), default=0)
+        state = states[last]
+        if last < len(APPROVAL) - 1 and self.live and state in (State.DONE, State.NOT_NEEDED) and State.DONE in states:
             state = State.RUNNING
-        asked_facts, judged_facts = inner(request, "facts"), inner(judgement, "facts")
+        reports = [(task.report if task else None) or {} for task in tasks]
+        first, second, judged = (inner(report, "facts") for report in reports)
+        # What matters is said last; a gate that had nothing to ask says nothing.
+        told = [report for report in reports if text(report, "outcome") != "not needed"] or reports[:1]
         return Step(
             title=TITLES["approve_release"],
-            tasks=("approve_release", "judge_approval"),
+            tasks=APPROVAL,
             state=state,
-            summary=text(judgement, "summary") or text(request, "summary") or _missing_summary(asked, state),
-            note=_note(asked if untouched else judged, state),
+            summary=next(filter(None, (text(report, "summary") for report in reversed(told))), "")
+            or _missing_summary(tasks[last], state),
+            note=_note(tasks[last], state),
             facts=_facts(
-                ("may answer", ", ".join(texts(asked_facts, "may_answer")), False),
-                ("approved by", ", ".join(texts(judged_facts, "approved_by")), False),
-                ("rejected by", text(judged_facts, "rejected_by"), False),
-                ("answered", _time(judged_facts, "answered_at"), False),
-                ("no answer means no at", _time(asked_facts, "expires_at"), False),
-                ("bound to", text(asked_facts, "binding"), True),
+                ("may answer", ", ".join(texts(first, "may_answer")), False),
+                ("may answer second", ", ".join(texts(second, "may_answer")), False),
+                *(("answered", answer, False) for answer in answers_in(judged) or answers_in(second)),
+                ("no answer means no at", _time(second, "expires_at") or _time(first, "expires_at"), False),
+                ("bound to", text(first, "binding"), True),
             ),
-            links=tuple(dict.fromkeys((*links(request), *links(judgement)))),
-            **self._timing(asked, asked if untouched else judged, state),
+            links=tuple(dict.fromkeys(link for report in reports for link in links(report))),
+            **self._timing(tasks[0], tasks[last], state),
         )
 
     def _timing(self, first: TaskRecord | None, last: TaskRecord | None, state: State) -> dict[str, Any]:
@@ -273,6 +268,16 @@ def _count_tests(counts: dict[str, Any]) -> str:
         f"{count} {name}" for name in ("passed", "failed", "skipped") if (count := number(counts, name)) is not None
     ]
     return ", ".join(told) + "." if told else ""
+
+
+def answers_in(facts: dict[str, Any]) -> list[str]:
+    """Return the answers of an approval as sentences, in order."""
+    told = []
+    for answer in entries(facts, "answers"):
+        by = text(answer, "by")
+        what = f"{by} said {text(answer, 'said')}" if by else "nobody answered in time"
+        told.append(", ".join(filter(None, (what, _time(answer, "at")))))
+    return told
 
 
 def _time(facts: dict[str, Any], key: str) -> str:

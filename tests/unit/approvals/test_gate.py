@@ -1,5 +1,6 @@
 """What a gate hands to Airflow's server, and what it leaves for the page."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 from airflow.sdk.exceptions import TaskAwaitingInput
 from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
-from platform_ops.approvals.gate import ApprovalGate, Request, expiry
-from platform_ops.approvals.rules import APPROVE, REJECT, bound_by
+from platform_ops.approvals.gate import ApprovalGate, Request
+from platform_ops.approvals.rules import APPROVE, REJECT, TooFewApprovers, bound_by
 from platform_ops.common.errors import PlatformError, Refused, Unreachable
 from platform_ops.common.report import Link, StepReport
 
@@ -42,13 +43,13 @@ class Context(dict[str, Any]):
         super().__init__(ti=ti, task_instance=ti, params={}, secret="not for the body")
 
 
-def request(body: str = "Look at it.", subject: str = "Release web?") -> Request:
+def request(body: str = "Look at it.", subject: str = "Release web?", left: timedelta = timedelta(hours=24)) -> Request:
     return Request(
         subject=subject,
         body=body,
         bound_to=BOUND,
         may_answer=("paula", "quentin"),
-        expires_after=timedelta(hours=24),
+        expires_at=datetime.now(UTC) + left,
         report=StepReport("paula or quentin may say yes.", facts={"binding": BOUND}, links=(Link("Page", "http://p"),)),
     )
 
@@ -77,14 +78,19 @@ def test_exactly_the_people_the_rules_allow_are_asked(asked: Mock) -> None:
 
 
 def test_no_answer_means_no(asked: Mock) -> None:
-    gate = Gate(asks=request())
-    before = datetime.now(UTC)
-    waiting = wait(gate)
+    waiting = wait(Gate(asks=request()))
     assert asked.call_args.kwargs["defaults"] == [REJECT]
-    assert gate.response_timeout == timedelta(hours=24)
-    ends = waiting.timeout
-    ends = ends - before if isinstance(ends, datetime) else ends
-    assert timedelta(hours=24) <= ends < timedelta(hours=25)
+    assert timedelta(hours=23) < waiting.timeout <= timedelta(hours=24)
+
+
+@pytest.mark.parametrize("left", [timedelta(0), timedelta(hours=-1)])
+def test_a_request_that_has_expired_meanwhile_does_not_wait_for_ever(asked: Mock, left: timedelta) -> None:
+    assert wait(Gate(asks=request(left=left))).timeout == timedelta(seconds=1)
+
+
+def test_a_request_to_nobody_cannot_be_made() -> None:
+    with pytest.raises(TooFewApprovers, match="Nobody is left to answer “Release web"):
+        replace(request(), may_answer=())
 
 
 def test_the_binding_is_the_last_line_of_the_text(asked: Mock) -> None:
@@ -147,8 +153,3 @@ def test_any_answer_ends_the_gate_which_then_leads_to_the_runs_page(chosen: str)
     assert gate.execute_complete(context, event) is None
     assert context.reports == []
     assert gate.link_url.endswith("/platform-ops/runs/release_service/run-1")
-
-
-def test_an_expiry_is_a_time_with_its_zone() -> None:
-    left = datetime.fromisoformat(expiry(timedelta(hours=2))) - datetime.now(UTC)
-    assert timedelta(hours=1, minutes=59) < left <= timedelta(hours=2)

@@ -14,6 +14,7 @@ from platform_ops.approvals.rules import (
     ApprovalRejected,
     NotApproved,
     TooFewApprovers,
+    Yes,
     binding,
     binding_line,
     bound_by,
@@ -39,21 +40,34 @@ def answer(by: str | None = "paula", chosen: str = APPROVE, bound: str = BOUND, 
     return Answer("Release web?", f"Look:\n\n{binding_line(bound)}", (chosen,), by, at, ("paula", "quentin"))
 
 
-def verdict(*answers: Answer | None, now: datetime = NOW) -> tuple[str, ...]:
-    return judge(answers, bound_to=BOUND, allowed=("paula", "quentin"), now=now, expires_after=DAY)
+OLD = answer(at=NOW - DAY - timedelta(seconds=1))
+
+
+def verdict(*answers: Answer | None, quorum: int = 1) -> tuple[Yes, ...]:
+    given = dict(zip(("approve", "confirm"), answers, strict=False))
+    return judge(given, quorum=quorum, bound_to=BOUND, allowed=("paula", "quentin"), now=NOW, expires_after=DAY)
 
 
 def test_a_yes_by_somebody_who_may_counts() -> None:
-    assert verdict(answer()) == ("paula",)
-    assert verdict(answer("paula"), answer("quentin")) == ("paula", "quentin")
+    before = NOW - timedelta(hours=1)
+    assert verdict(answer()) == (Yes("paula", NOW),)
+    pair = (Yes("quentin", before), Yes("paula", NOW))
+    assert verdict(answer("quentin", at=before), answer("paula"), quorum=2) == pair
+
+
+@pytest.mark.parametrize("given_answers", [(), (answer(),)])
+def test_too_few_answers_are_no_approval_however_good(given_answers: tuple[Answer, ...]) -> None:
+    with pytest.raises(NotApproved, match=f"2 must agree, and {len(given_answers)} were asked"):
+        verdict(*given_answers, quorum=2)
 
 
 @pytest.mark.parametrize(
     ("given_answers", "error", "said"),
     [
-        ([], NotApproved, "Nobody was asked"),
-        ([None], NotApproved, "No answer"),
-        ([answer(at=None)], NotApproved, "No answer"),
+        ([], NotApproved, "0 were asked"),
+        ([None], NotApproved, "No answer to approve"),
+        ([answer(at=None)], NotApproved, "No answer to approve"),
+        ([answer(), None], NotApproved, "No answer to confirm"),
         ([answer(by=None, chosen=REJECT)], ApprovalExpired, "Nobody answered"),
         ([answer(by=None)], ApprovalExpired, "Nobody answered"),
         ([answer(chosen=REJECT)], ApprovalRejected, "paula said no"),
@@ -61,7 +75,13 @@ def test_a_yes_by_somebody_who_may_counts() -> None:
         ([answer("oscar")], ApprovalForeign, "may not approve"),
         ([answer("paula"), answer("paula")], ApprovalForeign, "answered twice"),
         ([answer("paula"), answer("quentin", REJECT)], ApprovalRejected, "quentin said no"),
-        ([answer(at=NOW - DAY - timedelta(seconds=1))], ApprovalExpired, "older than"),
+        ([answer("paula"), answer(None, REJECT)], ApprovalExpired, "Nobody answered confirm"),
+        ([answer("paula"), answer("quentin", bound="else")], ApprovalForeign, "quentin approved something else"),
+        ([OLD], ApprovalExpired, "paula is older than"),
+        ([OLD, answer("quentin")], ApprovalExpired, "paula is older than"),
+        # The second is asked until the first yes is too old: what was said then matters more.
+        ([OLD, answer("quentin", REJECT)], ApprovalRejected, "quentin said no"),
+        ([OLD, answer(None, REJECT)], ApprovalExpired, "Nobody answered confirm"),
     ],
 )
 def test_everything_else_is_a_no_with_its_reason(
@@ -69,6 +89,44 @@ def test_everything_else_is_a_no_with_its_reason(
 ) -> None:
     with pytest.raises(error, match=said):
         verdict(*given_answers)
+
+
+@given(
+    answers=st.lists(
+        st.none()
+        | st.builds(
+            answer,
+            by=st.sampled_from([*NAMES, "stranger", None]),
+            chosen=st.sampled_from([APPROVE, REJECT, "Maybe"]),
+            bound=st.sampled_from([BOUND, "e" * 64]),
+            at=st.none() | st.sampled_from([0, 1, 24 * 60, 24 * 60 + 1]).map(lambda old: NOW - timedelta(minutes=old)),
+        ),
+        max_size=2,
+    ),
+    quorum=st.integers(1, 2),
+)
+def test_only_as_many_different_people_who_may_and_said_yes_to_this_in_time_are_an_approval(
+    answers: list[Answer | None], quorum: int
+) -> None:
+    def counts(one: Answer | None) -> bool:
+        return bool(
+            one
+            and one.by in ("paula", "quentin")
+            and one.chosen == (APPROVE,)
+            and one.body.endswith(f"Bound to {BOUND}")
+            and one.answered_at
+            and NOW - one.answered_at <= DAY
+        )
+
+    people = [one.by for one in answers if one]
+    good = len(answers) >= quorum and all(map(counts, answers)) and len(set(people)) == len(people)
+    try:
+        approved = verdict(*answers, quorum=quorum)
+    except ApprovalError:
+        assert not good
+        return
+    assert good
+    assert [yes.by for yes in approved] == people
 
 
 def test_who_took_part_may_not_answer() -> None:

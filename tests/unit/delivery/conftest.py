@@ -19,6 +19,7 @@ from platform_ops.approvals.rules import APPROVE, binding_line
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.records import Answer, RunRecord, TaskRecord
 from platform_ops.common.report import StepReport
+from platform_ops.delivery.images import leave_proof
 from platform_ops.delivery.pins import Pin, read_pin, write_pin
 from platform_ops.delivery.release import Release
 from platform_ops.systems.argocd.hook import ArgoCDHook
@@ -178,9 +179,9 @@ class World:
         self.argocd = create_autospec(ArgoCDHook, instance=True)
         self.argocd.application_url.side_effect = "http://argocd.test/{}".format
         self.kubernetes = create_autospec(KubernetesHook, instance=True)
-        self.answer: Answer | None = None
+        self.answers: dict[str, Answer] = {}
         self.airflow = create_autospec(AirflowApi, instance=True)
-        self.airflow.answer.side_effect = lambda _dag, _run, _gate: self.answer
+        self.airflow.answer.side_effect = lambda _dag, _run, gate: self.answers.get(gate)
 
     def _add_tag(self, _project: str, _repository: str, of: str, tag: str) -> str:
         holder = self.images.get(tag) or next(image for image in self.images.values() if image.digest == of)
@@ -241,9 +242,16 @@ class World:
     def release(self, environment: str = "dev", commit: str | None = None, **changes: Any) -> Release:
         return Release.of(self.context(environment, commit, **changes))
 
-    def say_yes(self, bound_to: str, by: str = "paula", chosen: str = APPROVE, at: datetime | None = None) -> None:
+    def say_yes(
+        self,
+        bound_to: str,
+        by: str | None = "paula",
+        chosen: str = APPROVE,
+        at: datetime | None = None,
+        gate: str = "approve_release",
+    ) -> None:
         body = f"Look.\n\n{binding_line(bound_to)}"
-        self.answer = Answer("Release?", body, (chosen,), by, at or datetime.now(UTC), ("paula", "quentin"))
+        self.answers[gate] = Answer("Release?", body, (chosen,), by, at or datetime.now(UTC), ("paula", "quentin"))
 
     def ran(self, **steps: StepReport | None) -> None:
         """Have Airflow's server tell of a run with these steps; one without a report failed unheard."""
@@ -304,3 +312,12 @@ def world(tmp_path: Path, repositories: Path, catalogue: Path, monkeypatch: pyte
     for name, hook in hooks.items():
         monkeypatch.setattr(f"platform_ops.delivery.{name}", lambda *_, hook=hook: hook)
     return made
+
+
+@pytest.fixture
+def ready(world: World) -> World:
+    """A world where ``second`` is built, scanned and proven, and production runs ``base``."""
+    world.push_image(world.second)
+    leave_proof(world.release("rc"), world.ours)
+    world.pin("prod", world.base, world.other)
+    return world

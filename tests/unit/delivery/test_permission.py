@@ -13,8 +13,9 @@ from platform_ops.approvals.rules import (
     ApprovalRejected,
     NotApproved,
     TooFewApprovers,
+    Yes,
 )
-from platform_ops.delivery.permission import GATES, Question, answers, approved_by, question
+from platform_ops.delivery.permission import GATES, Question, answers, approved_by, question, told
 from platform_ops.delivery.pins import Pin
 
 DIFF = "+digest: x\n"
@@ -126,41 +127,63 @@ def test_the_binding_changes_with_all_that_an_answer_depends_on(world, catalogue
 
 def test_the_answer_comes_from_airflows_server(world) -> None:
     world.say_yes("b" * 64)
-    assert answers(world.release()) == (world.answer,)
+    assert answers(world.release(), 1) == {"approve_release": world.answers["approve_release"]}
+    assert answers(world.release(), 2) == world.answers | {"confirm_release": None}
     assert [call.args for call in world.airflow.answer.mock_calls] == [
-        ("release_service", "r1", gate) for gate in GATES
+        ("release_service", "r1", gate) for gate in (GATES[0], *GATES)
     ]
+
+
+def test_answers_are_told_in_order_and_nobody_said_no_at_expiry(world) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    world.say_yes("b" * 64, at=at)
+    world.say_yes("b" * 64, None, REJECT, at, GATES[1])
+    assert told(answers(world.release(), 2)) == [
+        {"by": "paula", "said": "yes", "at": "2026-01-02T03:04:05+00:00"},
+        {"by": None, "said": "no", "at": "2026-01-02T03:04:05+00:00"},
+    ]
+    assert told({GATES[0]: None, GATES[1]: replace(world.answers[GATES[1]], answered_at=None)}) == []
 
 
 def test_a_yes_to_this_question_counts(world, ask) -> None:
     asked = ask()
     world.say_yes(asked.bound_to)
-    assert approved_by(asked, answers(world.release())) == ("paula",)
+    yes = Yes("paula", world.answers["approve_release"].answered_at)
+    assert approved_by(asked, answers(world.release(), 1), 1) == (yes,)
 
 
 def test_without_an_answer_there_is_no_yes(world, ask) -> None:
     with pytest.raises(NotApproved):
-        approved_by(ask(), answers(world.release()))
+        approved_by(ask(), answers(world.release(), 1), 1)
 
 
 def test_an_answer_to_another_run_is_foreign(world, ask) -> None:
     world.say_yes(ask(run_id="r2").bound_to)
     with pytest.raises(ApprovalForeign, match="something else"):
-        approved_by(ask(), answers(world.release()))
+        approved_by(ask(), answers(world.release(), 1), 1)
 
 
 def test_a_yes_by_who_took_part_does_not_count(world, ask) -> None:
     asked = ask(starter="paula")
     world.say_yes(asked.bound_to, by="paula")
     with pytest.raises(ApprovalForeign, match="may not approve"):
-        approved_by(asked, answers(world.release()))
+        approved_by(asked, answers(world.release(), 1), 1)
 
 
 def test_a_no_and_an_old_yes_are_no(world, ask) -> None:
     asked = ask()
     world.say_yes(asked.bound_to, chosen=REJECT)
     with pytest.raises(ApprovalRejected):
-        approved_by(asked, answers(world.release()))
+        approved_by(asked, answers(world.release(), 1), 1)
     world.say_yes(asked.bound_to, at=datetime.now(UTC) - timedelta(hours=25))
     with pytest.raises(ApprovalExpired):
-        approved_by(asked, answers(world.release()))
+        approved_by(asked, answers(world.release(), 1), 1)
+
+
+def test_another_quorum_is_another_question(ask, catalogue) -> None:
+    one = ask()
+    web = catalogue / "services/web.yaml"
+    web.write_text(web.read_text().replace("quorum: 1", "quorum: 2"))
+    two = ask()
+    assert (one.policy.quorum, two.policy.quorum) == (1, 2)
+    assert one.bound_to != two.bound_to

@@ -1,12 +1,13 @@
 """What people read before they answer, made of other people's text."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_ops.approvals.rules import binding_line, bound_by
+from platform_ops.approvals.rules import TooFewApprovers, Yes, binding_line, bound_by
 from platform_ops.delivery.permission import Question
 from platform_ops.delivery.request import LISTED_COMMITS, body, plain, request
 from platform_ops.delivery.services import ApprovalPolicy
@@ -28,18 +29,54 @@ def question(*commits: Commit, diff: str = "+digest: x\n") -> Question:
 
 
 def text_of(world, asked: Question, **changes: str) -> str:
-    return body(world.release("prod", **changes), asked, BUILD, IMAGE)
+    return body(world.release("prod", **changes), asked, (), BUILD, IMAGE)
 
 
 def test_the_request_names_the_release_and_the_people(world) -> None:
-    made = request(world.release("prod"), question(), build=BUILD, image=IMAGE)
+    made = request(world.release("prod"), question(), (), build=BUILD, image=IMAGE)
     assert made.subject == f"Release web {world.second[:12]} to prod?"
-    assert (made.bound_to, made.may_answer, made.expires_after) == (BOUND, ("paula", "quentin"), POLICY.expires_after)
+    assert (made.bound_to, made.may_answer) == (BOUND, ("paula", "quentin"))
     assert made.report.summary.startswith("paula or quentin may say yes or no until 20")
     facts = made.report.facts
     assert (facts["binding"], facts["diff"], facts["may_answer"]) == (BOUND, "+digest: x\n", ["paula", "quentin"])
-    left = datetime.fromisoformat(facts["expires_at"]) - datetime.now(UTC)
-    assert timedelta(hours=23) < left <= timedelta(hours=24)
+    assert facts["answers"] == []
+    assert facts["expires_at"] == made.expires_at.isoformat(timespec="seconds")
+    assert timedelta(hours=23) < made.expires_at - datetime.now(UTC) <= timedelta(hours=24)
+
+
+def test_the_second_request_goes_to_the_others_until_the_first_yes_is_too_old(world) -> None:
+    asked = replace(question(), policy=replace(POLICY, quorum=2))
+    answered = datetime.now(UTC) - timedelta(hours=23)
+    made = request(world.release("prod"), asked, (Yes("paula", answered),), build=BUILD, image=IMAGE)
+    assert made.subject == f"paula said yes. Release web {world.second[:12]} to prod?"
+    assert (made.bound_to, made.may_answer) == (BOUND, ("quentin",))
+    assert made.expires_at == answered + timedelta(hours=24)
+    assert made.report.summary.startswith("paula said yes. quentin may say yes or no until 20")
+    facts = made.report.facts
+    assert facts["may_answer"] == ["quentin"]
+    assert facts["answers"] == [{"by": "paula", "said": "yes", "at": answered.isoformat(timespec="seconds")}]
+
+
+def test_a_server_whose_clock_is_ahead_gives_no_more_time(world) -> None:
+    ahead = Yes("paula", datetime.now(UTC) + timedelta(hours=1))
+    made = request(world.release("prod"), question(), (ahead,), build=BUILD, image=IMAGE)
+    assert made.expires_at <= datetime.now(UTC) + timedelta(hours=24)
+
+
+def test_nobody_is_asked_when_only_who_said_yes_is_left(world) -> None:
+    asked = replace(question(), may_answer=("paula",))
+    with pytest.raises(TooFewApprovers, match="Nobody is left to answer"):
+        request(world.release("prod"), asked, (Yes("paula", datetime.now(UTC)),), build=BUILD, image=IMAGE)
+
+
+def test_the_text_says_how_many_must_agree_and_who_has(world) -> None:
+    asked = replace(question(), policy=replace(POLICY, quorum=2))
+    zone = timezone(timedelta(hours=9))
+    given = (Yes("paula", datetime(2026, 1, 2, 12, 4, 5, tzinfo=zone)),)
+    first, second = (body(world.release("prod"), asked, yes, BUILD, IMAGE).splitlines() for yes in ((), given))
+    assert "- 2 people must agree; you are the first" in first
+    assert "- 2 people must agree; `paula` said yes at 2026-01-02 03:04:05 UTC" in second
+    assert not any("must agree" in line for line in text_of(world, question()).splitlines())
 
 
 def test_the_text_shows_all_that_an_answer_depends_on(world) -> None:
@@ -58,7 +95,7 @@ def test_the_text_shows_all_that_an_answer_depends_on(world) -> None:
 
 
 def test_what_earlier_steps_did_not_tell_is_said_plainly(world) -> None:
-    text = body(world.release("prod"), question(), {}, {"allowed": "Medium"})
+    text = body(world.release("prod"), question(), (), {}, {"allowed": "Medium"})
     assert "- tests: passed when this source tree was built" in text
     assert "- scan: nothing found; allowed up to Medium" in text
     assert "reason" not in text

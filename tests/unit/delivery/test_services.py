@@ -38,7 +38,15 @@ def test_a_service_reads_as_written(catalogue: Path) -> None:
     approval = service.targets["prod"].approval
     assert approval
     assert approval.approvers == ("paula", "quentin")
+    assert approval.quorum == 1
     assert approval.expires_after == timedelta(hours=24)
+
+
+def test_two_approvers_are_enough_for_two(catalogue: Path) -> None:
+    (catalogue / "storefront.yaml").write_text(GOOD.replace("quorum: 1", "quorum: 2"))
+    approval = load_service("storefront").targets["prod"].approval
+    assert approval
+    assert (approval.approvers, approval.quorum) == (("paula", "quentin"), 2)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,11 @@ def test_a_service_reads_as_written(catalogue: Path) -> None:
             r"line \d+: environments.prod.promotion: 'automatic' is not manual",
         ),
         ("quorum: 1", "quorum: 3", r"line \d+: environments.prod.approval.quorum"),
+        (
+            "[paula, quentin]\n      quorum: 1",
+            "[paula]\n      quorum: 2",
+            r"line 37: .*approvers: \['paula'\] is not as many people",
+        ),
         ("expires_after: 24h", "expires_after: soon", "is not a time such as"),
         ("  jenkins_job: shop/storefront\n", "", r"line \d+: build: .* is not of type 'object'"),
         ("    dev: dev", "    dev: --upload-pack=x", "is not a branch name"),

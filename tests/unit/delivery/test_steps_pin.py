@@ -36,15 +36,6 @@ from platform_ops.systems.harbor.models import ScanStatus, Severity
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def ready(world):
-    """A world where ``second`` is built, scanned and proven, and production runs ``base``."""
-    world.push_image(world.second)
-    leave_proof(world.release("rc"), world.ours)
-    world.pin("prod", world.base, world.other)
-    return world
-
-
 def task(world, environment: str = "prod", hint: str | None = None, **changes: Any) -> Any:
     reports = {"verify_image": {"digest": hint or world.ours}, "pin_image": {"revision": "f" * 40}}
     return world.context(environment, reports=reports, **changes)
@@ -56,6 +47,10 @@ def ask(world, environment: str = "prod", **changes: Any) -> Request | StepRepor
 
 def approve(world, by: str = "paula", **changes: Any) -> None:
     world.say_yes(ask(world).bound_to, by, **changes)
+
+
+def answered_at(world) -> str:
+    return world.answers["approve_release"].answered_at.isoformat(timespec="seconds")
 
 
 def judge(world, environment: str = "prod") -> dict[str, Any]:
@@ -118,7 +113,8 @@ def test_a_yes_is_told_with_who_and_when(ready) -> None:
     assert told["summary"] == "paula said yes."
     assert told["facts"] == {
         "required": True,
-        "answered_at": ready.answer.answered_at.isoformat(timespec="seconds"),
+        "quorum": 1,
+        "answers": [{"by": "paula", "said": "yes", "at": answered_at(ready)}],
         "approved_by": ["paula"],
     }
 
@@ -128,12 +124,15 @@ def test_a_no_turns_red_with_who_and_when(ready) -> None:
     told = judge(ready)
     assert (told["error"], told["summary"]) == (ApprovalRejected.__name__, "paula said no.")
     assert told["facts"]["rejected_by"] == "paula"
-    assert told["facts"]["answered_at"]
+    assert told["facts"]["answers"] == [{"by": "paula", "said": "no", "at": answered_at(ready)}]
 
 
 def test_a_gate_set_to_success_by_hand_is_no_yes(ready) -> None:
     told = judge(ready)
-    assert (told["error"], told["facts"]) == (NotApproved.__name__, {"required": True})
+    assert (told["error"], told["facts"]) == (
+        NotApproved.__name__,
+        {"required": True, "quorum": 1, "answers": []},
+    )
 
 
 def test_an_automatic_release_is_pinned_in_one_commit(ready) -> None:
@@ -280,7 +279,7 @@ def test_a_newer_commit_that_was_faster_is_never_overwritten(ready) -> None:
     approve(ready)
     third = ready.source.commit("Third", ready.second, files={"app": "3"})
     ready.source.move(third, "master")
-    given, newest = ready.answer, Pin("sha256:" + "c" * 64, third)
+    given, newest = ready.answers["approve_release"], Pin("sha256:" + "c" * 64, third)
 
     def pinned_meanwhile(*_: str) -> Any:
         # Between our reading of the file and our push.
@@ -296,7 +295,7 @@ def test_a_newer_commit_that_was_faster_is_never_overwritten(ready) -> None:
 
 def test_a_push_to_another_file_meanwhile_costs_one_more_try(ready) -> None:
     approve(ready)
-    given = ready.answer
+    given = ready.answers["approve_release"]
 
     def pushed_meanwhile(*_: str) -> Any:
         ready.airflow.answer.side_effect = lambda *_: given

@@ -29,6 +29,7 @@ ORDER = (
     "build_image",
     "verify_image",
     "approve_release",
+    "confirm_release",
     "judge_approval",
     "pin_image",
     "sync_application",
@@ -40,7 +41,8 @@ SECONDS = {
     "resolve_commit": 1.4,
     "build_image": 41.0,
     "verify_image": 6.2,
-    "approve_release": 130.0,
+    "approve_release": 129.3,
+    "confirm_release": 0.4,
     "judge_approval": 0.8,
     "pin_image": 1.9,
     "sync_application": 12.0,
@@ -77,6 +79,21 @@ def pods(digest: str, count: int = 3, ready: int = 3) -> list[dict[str, Any]]:
         {"name": f"storefront-6d9f-{n}", "digest": digest, "ready": n < ready, "image": "x", "restarts": 0}
         for n in range(count)
     ]
+
+
+def said(by: str | None, word: str, at: str = "2026-11-25T09:17:01+00:00") -> dict[str, Any]:
+    return {"by": by, "said": word, "at": at}
+
+
+def second_request() -> dict[str, Any]:
+    return report(
+        "paula said yes. quentin may say yes or no until 2026-11-26T09:17:01+00:00.",
+        binding="5d41402abc4b2a76b9719d911017c592",
+        diff=DIFF,
+        expires_at="2026-11-26T09:17:01+00:00",
+        may_answer=["quentin"],
+        answers=[said("paula", "yes")],
+    )
 
 
 def good_reports() -> dict[str, dict[str, Any]]:
@@ -140,9 +157,11 @@ def good_reports() -> dict[str, dict[str, Any]]:
             diff=DIFF,
             expires_at="2026-11-26T09:15:00+00:00",
             may_answer=["paula", "quentin"],
+            answers=[],
         ),
+        "confirm_release": report("One yes is enough for storefront in prod.", "not needed", required=False),
         "judge_approval": report(
-            "paula agreed.", required=True, approved_by=["paula"], answered_at="2026-11-25T09:17:01+00:00"
+            "paula said yes.", required=True, quorum=1, approved_by=["paula"], answers=[said("paula", "yes")]
         ),
         "pin_image": report(
             "GitOps pins the digest for prod.",
@@ -258,6 +277,9 @@ def samples() -> dict[str, RunRecord]:
             at_state="awaiting_input",
             at_report=good_reports()["approve_release"],
         ),
+        "waiting_second": make(
+            state="running", at="confirm_release", at_state="awaiting_input", at_report=second_request()
+        ),
         "released": make(),
         "superseded": make(
             at="pin_image",
@@ -319,7 +341,15 @@ def samples() -> dict[str, RunRecord]:
         "rejected": make(
             at="judge_approval",
             at_state="failed",
-            at_report=report("quentin said no.", "failed", "ApprovalRejected", rejected_by="quentin"),
+            at_report=report(
+                "quentin said no.",
+                "refused",
+                "ApprovalRejected",
+                required=True,
+                quorum=1,
+                answers=[said("quentin", "no")],
+                rejected_by="quentin",
+            ),
             changes={"record_evidence": evidence("rejected", harbor=BUILT, gitops=OTHER, pods=[OTHER] * 3)},
             **quick,
         ),

@@ -140,15 +140,6 @@ def test_failing_pods(sample_runs):
     assert story.digests[3].note == "1 of 3 ready"
 
 
-def test_rejected(sample_runs):
-    story = told(sample_runs["rejected"])
-    assert story.headline == "storefront · prod · rejected"
-    assert story.verdict.tone is Tone.BAD
-    approval = step(story, "Approval")
-    assert approval.state is State.FAILED
-    assert ("rejected by", "quentin") in [(fact.label, fact.value) for fact in approval.facts]
-
-
 @pytest.mark.parametrize(
     ("error", "word"), [("ApprovalRejected", "rejected"), ("ApprovalExpired", "expired"), ("Invalid", "failed")]
 )
@@ -187,6 +178,7 @@ def test_a_reused_build_and_an_approval_not_needed(make_run):
             changes={
                 "build_image": make_run.report("Built before.", "reused", digest=make_run.built),
                 "approve_release": make_run.report("dev needs no approval.", "not needed"),
+                "confirm_release": make_run.report("dev needs no approval.", "not needed", required=False),
                 "judge_approval": make_run.report("dev needs no approval.", "not needed", required=False),
             }
         )
@@ -194,6 +186,7 @@ def test_a_reused_build_and_an_approval_not_needed(make_run):
     assert step(story, "Tests").state is State.REUSED
     assert step(story, "Image").state is State.REUSED
     assert step(story, "Approval").state is State.NOT_NEEDED
+    assert step(story, "Approval").summary == "dev needs no approval."
 
 
 def test_a_retry_is_told(make_run):
@@ -302,7 +295,7 @@ JSON = st.recursive(
     max_leaves=6,
 )
 KEYS = st.sampled_from([
-    "service", "environment", "commit", "tests", "failing", "seconds", "digest", "counts", "proof", "may_answer", "expires_at",
+    "service", "environment", "commit", "tests", "failing", "seconds", "digest", "counts", "proof", "may_answer", "expires_at", "answers",
     "diff", "pods", "troubles", "observed", "differences", "verdict", "key", "commits_since", "authors", "previous", "revision",
 ])  # fmt: skip
 FACTS = st.dictionaries(KEYS, JSON, max_size=6)
@@ -331,6 +324,7 @@ TASKS = st.lists(
                 "resolve_commit",
                 "build_image",
                 "approve_release",
+                "confirm_release",
                 "judge_approval",
                 "verify_running",
                 "record_evidence",
