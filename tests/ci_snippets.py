@@ -1,10 +1,12 @@
-"""The release script of CI, taken out of the two files that people copy, as GitLab and Jenkins would take it."""
+"""The release script of CI, taken out of the two files that people copy, and run as GitLab and Jenkins would run it."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -41,32 +43,71 @@ def found(tool: str) -> str:
     return path
 
 
-def make_machine(folder: Path, shell: str = "sh") -> list[str]:
-    """Make a folder that is all of PATH: the tools, as busybox has them when that is the shell; return the shell.
+@dataclass(frozen=True)
+class Machine:
+    """A machine of a CI system that has nothing but a shell and the tools the script may use.
 
-    Everything but the shell notes the command lines it is given in ``command-lines``.
+    :param folder: all of PATH; it keeps the command lines the tools were given.
+    :param shell: the command that runs a script.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    program, applet = found(shell), []
-    if shell == "busybox":
-        applet = ["sh"]
-    for tool in TOOLS:
-        real = f"{program} {tool}" if applet and tool != "curl" else found(tool)
-        path = folder / tool
-        path.write_text(f'#!/bin/sh\nprintf "%s\\n" "{tool} $*" >> "{folder}/command-lines"\nexec {real} "$@"\n')
-        path.chmod(0o755)
-    return [program, *applet]
 
+    folder: Path
+    system: str
+    shell: tuple[str, ...]
+    variables: dict[str, str]
 
-def command(system: str, shell: list[str], folder: Path) -> tuple[list[str], str]:
-    """Return the command line and the input with which a CI system runs the script."""
-    if system == "gitlab":
-        # The runner pipes its script into the shell of the image.
-        return shell, f"set -e\n{of_gitlab()}"
-    path = folder / "script.sh"
-    path.write_text(of_jenkins())
-    return [*shell, "-xe", str(path)], ""
+    @classmethod
+    def make(cls, folder: Path, system: str, shell: str, variables: Mapping[str, str]) -> Machine:
+        """Make the folder; with busybox as the shell, the other tools are busybox too."""
+        folder.mkdir()
+        program = found(shell)
+        applets = shell == "busybox"
+        for tool in TOOLS:
+            real = f"{program} {tool}" if applets and tool != "curl" else found(tool)
+            (folder / tool).write_text(
+                f'#!/bin/sh\nprintf "%s\\n" "{tool} $*" >> "{folder}/command-lines"\nexec {real} "$@"\n'
+            )
+            (folder / tool).chmod(0o755)
+        return cls(folder, system, (program, "sh") if applets else (program,), dict(variables))
 
+    def begin(self, **variables: str) -> subprocess.Popen[str]:
+        """Begin the job with more variables."""
+        line, text = self._command()
+        process = subprocess.Popen(
+            line,
+            env={"PATH": str(self.folder), "RELEASE_PAUSE": "0", **self.variables, **variables},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert process.stdin
+        process.stdin.write(text)
+        process.stdin.close()
+        process.stdin = None
+        return process
 
-def environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
-    return {"PATH": str(folder), "RELEASE_PAUSE": "0", **variables}
+    def _command(self) -> tuple[list[str], str]:
+        if self.system == "gitlab":
+            # The runner pipes its script into the shell of the image.
+            return [*self.shell], f"set -e\n{of_gitlab()}"
+        path = self.folder / "script.sh"
+        path.write_text(of_jenkins())
+        return [*self.shell, "-xe", str(path)], ""
+
+    def run(self, **variables: str) -> tuple[int, str]:
+        """Run the job; return the exit code and all output."""
+        with self.begin(**variables) as process:
+            output, _ = process.communicate(timeout=180)
+        return process.returncode, output
+
+    def command_lines(self) -> str:
+        return (self.folder / "command-lines").read_text()
+
+    def set_clock(self, step: int) -> None:
+        """Let every look at the clock be so many seconds after the one before."""
+        clock = self.folder / "clock"
+        clock.write_text("1000000")
+        (self.folder / "date").write_text(
+            f'#!/bin/sh\nread now < "{clock}"\necho $((now + {step})) > "{clock}"\necho "$now"\n'
+        )

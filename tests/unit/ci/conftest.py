@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests import ci_snippets
+from tests.ci_snippets import SHELLS, Machine
 
 COMMIT = "4f1d2c9a7be3508fd6a1c0e2b94837f5a6d0c1e8"
 RUN = "release__storefront__dev__4f1d2c9a7be3"
@@ -103,53 +102,6 @@ def airflow() -> Iterator[Airflow]:
     thread.join()
 
 
-@dataclass
-class Machine:
-    """Runs the script as a CI system would, with a shell.
-
-    :param variables: what CI sets.
-    """
-
-    folder: Path
-    system: str
-    shell: list[str]
-    variables: dict[str, str]
-
-    def begin(self, **variables: str) -> subprocess.Popen[str]:
-        line, text = ci_snippets.command(self.system, self.shell, self.folder)
-        environment = ci_snippets.environment(self.folder, self.variables | variables)
-        process = subprocess.Popen(
-            line,
-            env=environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        assert process.stdin
-        process.stdin.write(text)
-        process.stdin.close()
-        process.stdin = None
-        return process
-
-    def run(self, **variables: str) -> tuple[int, str]:
-        """Return the exit code and all output."""
-        with self.begin(**variables) as process:
-            output, _ = process.communicate(timeout=60)
-        return process.returncode, output
-
-    def command_lines(self) -> str:
-        return (self.folder / "command-lines").read_text()
-
-    def set_clock(self, step: int) -> None:
-        """Let every look at the clock be so many seconds after the one before."""
-        clock = self.folder / "clock"
-        clock.write_text("1000000")
-        (self.folder / "date").write_text(
-            f'#!/bin/sh\nread now < "{clock}"\necho $((now + {step})) > "{clock}"\necho "$now"\n'
-        )
-
-
 @pytest.fixture
 def machine(tmp_path: Path, airflow: Airflow) -> Machine:
     return make_machine(tmp_path, airflow, "gitlab", "sh")
@@ -164,12 +116,9 @@ def make_machine(tmp_path: Path, airflow: Airflow, system: str, shell: str) -> M
         "RELEASE_ENVIRONMENT": "dev",
         "CI_COMMIT_SHA" if system == "gitlab" else "GIT_COMMIT": COMMIT,
     }
-    folder = tmp_path / "machine"
-    return Machine(folder, system, ci_snippets.make_machine(folder, shell), variables)
+    return Machine.make(tmp_path / "machine", system, shell, variables)
 
 
-@pytest.fixture(
-    params=[(system, shell) for system in ("gitlab", "jenkins") for shell in ci_snippets.SHELLS], ids="-".join
-)
+@pytest.fixture(params=[(system, shell) for system in ("gitlab", "jenkins") for shell in SHELLS], ids="-".join)
 def any_machine(request: pytest.FixtureRequest, tmp_path: Path, airflow: Airflow) -> Machine:
     return make_machine(tmp_path, airflow, *request.param)

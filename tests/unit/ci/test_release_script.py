@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from tests.ci_snippets import Machine
 from tests.unit.ci.conftest import (
     COMMIT,
     HANG_UP,
@@ -16,7 +17,6 @@ from tests.unit.ci.conftest import (
     RUNNING,
     STARTED,
     Airflow,
-    Machine,
     packed,
     status,
 )
