@@ -18,7 +18,7 @@ from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import bearer_scheme, requires_access_dag
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.exceptions import HTTPException as AnyHttpError
 
@@ -29,11 +29,13 @@ from platform_ops.common.settings import airflow_url, run_page_url
 from platform_ops.web import hooks
 from platform_ops.web.pages import headers, write
 from platform_ops.web.releases import list_releases
+from platform_ops.web.status import status
 from platform_ops.web.story import tell
 from platform_ops.web.story_steps import RELEASE
 from platform_ops.web.threads import PAGES, run_in
 
 LISTED_RUNS = 100
+NO_RUN = "Airflow has no run of that name. Check the address, or look in the list of releases."
 _ID = re.compile(r"[A-Za-z0-9_.:+-][A-Za-z0-9_.~:+-]{0,249}")
 
 may_read_run = requires_access_dag("GET", DagAccessEntity.RUN)
@@ -64,6 +66,20 @@ def airflow_of_caller(
 Caller = Annotated[AirflowApi, Depends(airflow_of_caller)]
 
 
+async def run_of_caller(dag_id: str, run_id: str, api: Caller) -> RunRecord:
+    """Return the run that the address names.
+
+    :raises NotFound: no such run, or a name no run can have.
+    """
+    # "." and ".." would be folded away on the way to Airflow, "~" means all DAGs there.
+    if not all(_ID.fullmatch(name) and name.strip(".") for name in (dag_id, run_id)):
+        raise NotFound(NO_RUN)
+    return await run_in(PAGES, partial(api.run, dag_id, run_id))
+
+
+AskedRun = Annotated[RunRecord, Depends(run_of_caller)]
+
+
 @health_router.get("/health")
 async def health() -> dict[str, str]:
     """Say that the web room is served."""
@@ -71,22 +87,23 @@ async def health() -> dict[str, str]:
 
 
 @run_router.get("/runs/{dag_id}/{run_id}", response_class=HTMLResponse)
-async def run_page(dag_id: str, run_id: str, api: Caller, embedded: str = "") -> Response:
+async def run_page(run: AskedRun, embedded: str = "") -> Response:
     """Show one run from commit to healthy pods."""
-    # "." and ".." would be folded away on the way to Airflow, "~" means all DAGs there.
-    if not all(_ID.fullmatch(name) and name.strip(".") for name in (dag_id, run_id)):
-        return _message(
-            404, "No such run", "Airflow has no run of that name. Check the address, or look in the list of releases."
-        )
-    run: RunRecord = await run_in(PAGES, partial(api.run, dag_id, run_id))
-    story = tell(run, now=datetime.now(UTC), airflow_url=airflow_url())
     return _page(
         "run.html.j2",
-        story=story,
+        story=tell(run, now=datetime.now(UTC), airflow_url=airflow_url()),
         embedded=embedded == "1",
-        address=run_page_url(dag_id, run_id),
+        address=run_page_url(run.dag_id, run.run_id),
         releases=f"{airflow_url()}/platform-ops/releases",
     )
+
+
+@run_router.get("/runs/{dag_id}/{run_id}/status", response_class=PlainTextResponse)
+async def run_status(run: AskedRun) -> Response:
+    """Say where one run stands, for CI."""
+    story = tell(run, now=datetime.now(UTC), airflow_url=airflow_url())
+    text = status(run, story, page=run_page_url(run.dag_id, run.run_id))
+    return PlainTextResponse(text, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
 
 
 @releases_router.get("/releases", response_class=HTMLResponse)
@@ -160,8 +177,7 @@ async def _on_platform_error(request: Request, error: Exception) -> Response:
             return _login(request)
         return await _on_http_error(request, HTTPException(403))
     if isinstance(error, NotFound):
-        sentence = "Airflow has no run of that name. Check the address, or look in the list of releases."
-        return _refuse(request, 404, "not_found", "No such run", sentence)
+        return _refuse(request, 404, "not_found", "No such run", NO_RUN)
     sentence = f"Airflow did not give the run: {error} Load the page again in a moment."
     return _refuse(request, 503, "airflow_unavailable", "Airflow did not answer", sentence)
 

@@ -84,6 +84,26 @@ def test_a_run(person):
     assert "frame-ancestors 'self'" in policy
 
 
+def test_the_status_of_a_run_is_plain_text(person):
+    response = person.get(f"/runs/release_service/{RUN}/status")
+    assert response.status_code == 200
+    assert response.text == (
+        "state: running\n"
+        f"page: http://airflow.example.com/platform-ops/runs/release_service/{RUN}\n"
+        "summary: running: resolve_commit. 0 of 10 steps are behind it.\n"
+    )
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_status_of_an_unknown_run(person):
+    for name in ("manual__9", "..", "~"):
+        response = person.get(f"/runs/release_service/{name}/status")
+        assert response.status_code == 404
+        assert response.json()["code"] == "not_found"
+
+
 def test_the_style_in_the_page_is_the_one_the_policy_allows(person):
     import base64
     import hashlib
@@ -143,7 +163,15 @@ def test_home_leads_to_the_releases(person):
     assert (response.status_code, response.headers["location"]) == (303, "/platform-ops/releases")
 
 
-@pytest.mark.parametrize("path", ["/", "/releases?service=storefront", f"/runs/release_service/{RUN}?embedded=1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/releases?service=storefront",
+        f"/runs/release_service/{RUN}?embedded=1",
+        f"/runs/release_service/{RUN}/status",
+    ],
+)
 def test_anonymous_sees_nothing(client, path):
     assert client.get(path).status_code == 401
     assert client.get(path).json() == {"code": "unauthorized", "reason": "log in to Airflow"}
@@ -175,9 +203,11 @@ def test_the_guard_asks_for_exactly_this_dag(client, monkeypatch):
     response = client.get("/runs/nightly_backup/r?dag_id=other", headers=BROWSER)
     assert response.status_code == 403
     assert "may not read" in response.text
+    assert client.get("/runs/nightly_backup/r/status?dag_id=other").json()["code"] == "forbidden"
     assert client.get("/releases?dag_id=other").status_code == 403
     entity = web.DagAccessEntity.RUN
-    assert asked == [("GET", entity, "nightly_backup", "victor"), ("GET", entity, "release_service", "victor")]
+    backup, release = ("GET", entity, "nightly_backup", "victor"), ("GET", entity, "release_service", "victor")
+    assert asked == [backup, backup, release]
 
 
 def _guards(route: APIRoute) -> set[Any]:
@@ -195,7 +225,7 @@ def _flat(routes: Any) -> list[BaseRoute]:
 def test_only_the_hook_and_the_health_check_are_open():
     routes = _flat(web.app.routes)
     assert all(isinstance(route, APIRoute) for route in routes)
-    assert len(routes) == 5
+    assert len(routes) == 6
     unguarded = {
         (method, route.path)
         for route in routes
