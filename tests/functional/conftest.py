@@ -16,7 +16,7 @@ from tests.functional.world import World
 SERVICES = (
     "red-tests", "bad-scan", "never-ready", "refusal", "expiry", "own-work", "tampering", "twin-a", "twin-b", "hasty",
     "bad-input", "wrong-token", "no-jenkins", "no-harbor", "bad-manifest", "no-cluster", "no-evidence", "unproven", "withdrawn", "page",
-    "given-up", "orphan", "late-evidence", "in-progress", "deploys",
+    "given-up", "orphan", "late-evidence", "in-progress", "deploys", "left-running",
 )  # fmt: skip
 """A service for each test that breaks something, so that no test waits for another's repair."""
 

@@ -69,6 +69,23 @@ def test_a_run_without_its_last_steps_is_closed_once(world: World) -> None:
     assert len(documents(world, run)) == 1
 
 
+def test_a_deployment_that_nobody_ended_is_ended(world: World) -> None:
+    world.never_ready("left-running")
+    commit = world.push("left-running", "dev", title="Ended while it was deployed")
+    assert world.first_deployment("left-running", "dev") == [(commit, "running")]
+    run = world.run_id("left-running", "dev", commit)
+    for step in TEARDOWNS:
+        world.set_state(run, step, "failed")
+    world.admin.wait(run)
+    assert world.deployments("left-running", "dev") == [(commit, "running")]
+    assert rows(world.sweep())[run]["was_open"] == "evidence, status, deployment"
+    assert world.deployments("left-running", "dev") == [(commit, "failed")]
+    state, description = world.status("left-running", commit, "dev")
+    assert state == "failed"
+    assert "Airflow ended the run as failed without its last steps" in description
+    assert run not in rows(world.sweep())
+
+
 def test_evidence_that_could_not_be_stored_is_stored_later_and_told(world: World) -> None:
     with stopped(world, "object_store"):
         commit = world.push("late-evidence", "dev", title="Evidence comes late")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,12 @@ class World:
             commit = work.commit(title)
             work.push(*branches)
         return commit
+
+    def never_ready(self, service: str) -> None:
+        """Let the service's pods in dev never get ready, and Kubernetes notice soon."""
+        path, labels = f"apps/{service}/dev/deployment.yaml", f"      labels:\n        app: {service}\n"
+        self.edit_gitops(path, labels, f"{labels}        simulate: never-ready\n")
+        self.edit_gitops(path, "progressDeadlineSeconds: 60", "progressDeadlineSeconds: 5")
 
     def edit_gitops(self, path: str, old: str, new: str) -> None:
         with self.checkout(GITOPS, "platform-bot") as work:
@@ -164,6 +171,14 @@ class World:
         """Return commit and state of each deployment at GitLab, oldest first."""
         rows = self.gitlab(service, "deployments", environment=environment)
         return [(row["sha"], row["status"]) for row in rows]
+
+    def first_deployment(self, service: str, environment: str, seconds: float = 120) -> list[tuple[str, str]]:
+        """Wait until GitLab shows a deployment, and return what it shows then."""
+        deadline = time.monotonic() + seconds
+        while not (found := self.deployments(service, environment)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return found
 
     def deployed(self, service: str, environment: str) -> str:
         """Return the commit that GitLab's environment page calls deployed."""
