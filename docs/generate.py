@@ -47,6 +47,7 @@ def _dag(dag: Any) -> str:
         "",
         f"- Owner: {dag.owner}",
         f"- Tags: {', '.join(f'`{tag}`' for tag in sorted(map(str, dag.tags)))}",
+        *([f"- Schedule: `{dag.schedule}`"] if dag.schedule else []),
         f"- Retries of each task: {retries}",
         f"- Runbook: [{RUNBOOKS}/{dag.dag_id}.md]({RUNBOOKS}/{dag.dag_id}.md)",
         "",
@@ -68,10 +69,10 @@ def _dag(dag: Any) -> str:
 
 def _parameter(name: str, param: Any) -> str:
     schema = param.schema
-    value = param.resolve(suppress_exception=True)
     types = schema.get("type", "any")
     types = [types] if isinstance(types, str) else types
-    default = f"`{value}`" if value else "empty" if "null" in types else "needed"
+    value = param.resolve(suppress_exception=True)
+    default = f"`{_plain(value)}`" if value is not None else "empty" if "null" in types else "needed"
     kind = " or ".join(name for name in types if name != "null")
     cells = (f"`{name}`", kind, _allowed(name, schema), default, param.description or "")
     return f"| {' | '.join(_cell(cell) for cell in cells)} |"
@@ -85,7 +86,15 @@ def _allowed(name: str, schema: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "pattern" in schema:
         return f"`{schema['pattern']}`"
+    if schema["type"] == "boolean":
+        return "`true`, `false`"
+    if "maximum" in schema:
+        return f"{schema['minimum']} to {schema['maximum']}"
     return f"at most {schema['maxLength']} characters" if "maxLength" in schema else "anything"
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _task(task: Any) -> str:

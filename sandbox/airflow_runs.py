@@ -23,14 +23,14 @@ Row = dict[str, Any]
 
 
 class Runs:
-    """The runs of ``release_service``, as one account sees them.
+    """The runs of one DAG, as one account sees them.
 
     :param role: of the contract: ADMIN, OPERATOR, APPROVER, VIEWER, …
     """
 
-    def __init__(self, environment: Mapping[str, str], role: str = "ADMIN") -> None:
+    def __init__(self, environment: Mapping[str, str], role: str = "ADMIN", dag_id: str = DAG_ID) -> None:
         self.api = airflow.client(environment, role)
-        self._runs = f"/api/v2/dags/{DAG_ID}/dagRuns"
+        self._runs = f"/api/v2/dags/{dag_id}/dagRuns"
 
     def path(self, run_id: str) -> str:
         """Return the address of a run below the API."""

@@ -86,7 +86,9 @@ def _changes(call: ast.Call, *, is_hook: bool) -> bool:
         method = call.args[0] if call.args else next((one.value for one in call.keywords if one.arg == "method"), None)
         # A method that is not written out could be any.
         return not (isinstance(method, ast.Constant) and method.value in SAFE)
-    return is_hook and (name in VERBS or name.startswith(STARTS))
+    # python-gitlab's update names the object; a dictionary's takes one argument.
+    verb = name in VERBS or name.startswith(STARTS) or (name == "update" and len(call.args) > 1)
+    return is_hook and verb
 
 
 def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:

@@ -13,9 +13,9 @@ A push to the branch of `prod` starts nothing: production is released on purpose
 
 ### What it changes
 
-GitLab: the commit status `release/<environment>`. Jenkins: a build, when no image of this source tree exists. Harbor:
-the tags of the tree and the commit. The GitOps repository: one commit. Argo CD: one sync. The evidence bucket: the
-run's document, and in `rc` the proof that production asks for.
+GitLab: the commit status `release/<environment>`, and a deployment to the environment. Jenkins: a build, when no image
+of this source tree exists. Harbor: the tags of the tree and the commit. The GitOps repository: one commit. Argo CD: one
+sync. The evidence bucket: the run's document, and in `rc` the proof that production asks for.
 
 ### When it fails
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox import effects
 from sandbox.contract import GITLAB_PEOPLE
-from sandbox.stand_ins import gitlab_changes, gitlab_pages, gitlab_store
+from sandbox.stand_ins import gitlab_changes, gitlab_deployments, gitlab_pages, gitlab_store
 from sandbox.stand_ins.gitlab_api import (
     ApiError,
     Given,
@@ -80,7 +80,7 @@ def create_app(environment: Mapping[str, str], folder: Path, *, send: gitlab_sto
     app.add_middleware(RawApiPaths)
     app.add_exception_handler(ApiError, _refusal)
     app.add_exception_handler(HTTPException, _odd_path)
-    for router in (api, gitlab_changes.router, site, gitlab_pages.router):
+    for router in (api, gitlab_changes.router, gitlab_deployments.router, site, gitlab_pages.router):
         app.include_router(router)
     events.resume(next(iter(tokens.values())))
     return app

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 from sandbox.stand_ins.gitlab_api import TheWorld, World
+from sandbox.stand_ins.gitlab_deployments import deployments_to, last_deployment
 from sandbox.stand_ins.gitlab_git import BareRepository
 from sandbox.stand_ins.gitlab_store import Row
 
@@ -54,6 +55,21 @@ def request_page(path: str, iid: str, world: TheWorld) -> str:
         if (row["project_id"], str(row["iid"])) == (project["id"], iid):
             branches = f"{row['source_branch']} → {row['target_branch']}"
             return _page(row["title"], f"<p>!{iid} {escape(branches)}: {row['state']}</p>")
+    raise HTTPException(404)
+
+
+@router.get("/{path:path}/-/environments/{number}", response_class=HTMLResponse)
+def environment_page(path: str, number: str, world: TheWorld) -> str:
+    project, _ = _page_project(world, path)
+    for row in world.store.environments:
+        if (row["project_id"], str(row["id"])) == (project["id"], number):
+            last = last_deployment(world, row)
+            lines = [
+                f"<li>{_link(world.web_url(project, 'commit', one['sha']), one['sha'][:8])} {one['status']}"
+                f"{' · latest' if one is last else ''}</li>"
+                for one in reversed(deployments_to(world, row))
+            ]
+            return _page(row["name"], *lines)
     raise HTTPException(404)
 
 

@@ -31,6 +31,11 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between the tries of one webhook; after the last it is dropped."""
 NEWEST_COMMITS = 20
 
+TABLES = (
+    "effects", "groups", "projects", "hooks", "statuses", "environments", "deployments", "merge_requests",
+    "deliveries", "reported",
+)  # fmt: skip
+
 log = logging.getLogger(__name__)
 
 
@@ -71,6 +76,8 @@ class Store:
         self.projects: list[Row] = kept.get("projects", [])
         self.hooks: list[Row] = kept.get("hooks", [])
         self.statuses: list[Row] = kept.get("statuses", [])
+        self.environments: list[Row] = kept.get("environments", [])
+        self.deployments: list[Row] = kept.get("deployments", [])
         self.merge_requests: list[Row] = kept.get("merge_requests", [])
         self.deliveries: list[Row] = kept.get("deliveries", [])
         self.reported: dict[str, dict[str, str]] = kept.get("reported", {})
@@ -83,9 +90,8 @@ class Store:
             yield
             if effect:
                 self.effects[effect] = self.effects.get(effect, 0) + 1
-            names = ("effects", "groups", "projects", "hooks", "statuses", "merge_requests", "deliveries", "reported")
             fresh = self._path.with_suffix(".new")
-            fresh.write_text(json.dumps({"ids": self._ids} | {name: getattr(self, name) for name in names}))
+            fresh.write_text(json.dumps({"ids": self._ids} | {name: getattr(self, name) for name in TABLES}))
             fresh.replace(self._path)
 
     def next_id(self, kind: str) -> int:

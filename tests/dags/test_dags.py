@@ -106,9 +106,11 @@ def test_every_task_but_the_teardowns_waits_for_the_success_of_those_before(dag:
 
 
 def test_the_teardowns_come_last_without_setups_and_without_a_say_in_the_runs_colour(dag: Any) -> None:
-    teardowns = [task for task in dag.topological_sort() if task.is_teardown]
-    assert [task.task_id for task in teardowns] == TEARDOWNS[dag.dag_id]
-    assert [task.task_id for task in dag.topological_sort()][-len(teardowns) :] == TEARDOWNS[dag.dag_id]
+    tasks = list(dag.topological_sort())
+    expected = TEARDOWNS.get(dag.dag_id, [])
+    teardowns = [task for task in tasks if task.is_teardown]
+    assert [task.task_id for task in teardowns] == expected
+    assert [task.task_id for task in tasks[len(tasks) - len(expected) :]] == expected
     assert not any(task.is_setup for task in dag.tasks)
     assert not any(task.on_failure_fail_dagrun for task in teardowns)
 

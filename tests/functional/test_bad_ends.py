@@ -39,10 +39,7 @@ def test_a_scan_above_the_policy_is_refused(world: World) -> None:
 
 
 def test_pods_that_never_get_ready_are_explained(world: World) -> None:
-    path = "apps/never-ready/dev/deployment.yaml"
-    labels = "      labels:\n        app: never-ready\n"
-    world.edit_gitops(path, labels, f"{labels}        simulate: never-ready\n")
-    world.edit_gitops(path, "progressDeadlineSeconds: 60", "progressDeadlineSeconds: 5")
+    world.never_ready("never-ready")
     commit = world.push("never-ready", "dev", title="Never ready")
     assert world.released("never-ready", "dev", commit) == "failed"
     run = world.run_id("never-ready", "dev", commit)

@@ -11,7 +11,7 @@ from tests.functional.world import World
 RELEASE = {
     "JENKINS": Counter(queued=1, builds=1, images=1),
     "HARBOR": Counter(images=1, tags=2, scans=1),
-    "GITLAB": Counter(pushes=2, statuses=2),
+    "GITLAB": Counter({"pushes": 2, "statuses": 2, "deployments": 1, "deployments ended": 1}),
     "ARGOCD": Counter(syncs=1),
     "OBJECT_STORE": Counter(objects=2),
 }
@@ -20,14 +20,21 @@ RELEASE = {
 LOST = {
     "JENKINS": [{"method": "POST", "path": "/buildWithParameters"}],
     "HARBOR": [{"method": "POST", "path": "/artifacts/[^/]+/tags$", "times": 2}],
-    "GITLAB": [{"method": "POST", "path": "/statuses/", "times": 2}, {"method": "POST", "path": "gitops.git/git-receive-pack"}],
+    "GITLAB": [
+        {"method": "POST", "path": "/(statuses/[^/]+|deployments)$", "times": 3},
+        {"method": "PUT", "path": "/deployments/"},
+        {"method": "POST", "path": "gitops.git/git-receive-pack$"},
+    ],
     "ARGOCD": [{"method": "POST", "path": "/sync$"}],
     "OBJECT_STORE": [{"method": "PUT", "path": "^/evidence/", "times": 2}],
 }  # fmt: skip
 """Every call of a release that changes something."""
 
 
-CHANGES = ("gitlab.set_status", "jenkins.start", "harbor.add_tag", "git.push", "argocd.sync", "object_store.put_new")
+CHANGES = (
+    "gitlab.set_status", "jenkins.start", "harbor.add_tag", "gitlab.create_deployment", "git.push", "argocd.sync",
+    "object_store.put_new", "gitlab.set_deployment",
+)  # fmt: skip
 
 
 def effects(world: World) -> dict[str, Counter[str]]:

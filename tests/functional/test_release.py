@@ -19,6 +19,8 @@ def story(world: World) -> dict[str, str]:
     prod = merge(world.environment, "shop/storefront", "rc", "master")
     run = world.start("storefront", "prod", prod)
     world.admin.wait(run, until=("awaiting_input",))
+    # A release that waits is no deployment yet.
+    assert world.deployments("storefront", "prod") == []
     before = world.pin_file("storefront", "prod")
     strangers = {role: world.runs(role).answer(run, "Approve").status_code for role in ("OPERATOR", "ADMIN", "VIEWER")}
     assert set(strangers.values()) == {403}
@@ -43,6 +45,12 @@ def test_gitlab_shows_the_end_with_the_hash_of_the_evidence(world: World, story:
     state, description = world.status("storefront", story["prod"], "prod")
     sha256 = world.facts(story["run"], "record_evidence")["sha256"]
     assert (state, description) == ("success", f"released · evidence sha256 {sha256}")
+
+
+def test_gitlab_shows_one_deployment_for_each_environment(world: World, story: dict[str, str]) -> None:
+    for environment in ("dev", "rc", "prod"):
+        assert world.deployments("storefront", environment) == [(story[environment], "success")]
+        assert world.deployed("storefront", environment) == story[environment]
 
 
 def test_the_evidence_tells_the_whole_story(world: World, story: dict[str, str]) -> None:

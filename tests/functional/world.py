@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from sandbox.checkout import Checkout
 from sandbox.processes import ROOT
 from sandbox.seed import GITOPS
 
+SWEEPER = "close_open_records"
 RED_TEST = {"tests/test_red.py": "def test_the_sum_is_right():\n    assert 1 + 1 == 3\n"}
 BAD_PACKAGE = {"requirements.txt": "leftpad==0.0.1\n"}
 
@@ -36,13 +38,13 @@ class World:
         self.state = state
         self.environment = contract.read(state)
         self.home = Path(self.environment["PLATFORM_OPS_HOME"])
-        self._runs: dict[str, Runs] = {}
+        self._runs: dict[tuple[str, str], Runs] = {}
         self.admin = self.runs("ADMIN")
 
-    def runs(self, role: str) -> Runs:
-        if role not in self._runs:
-            self._runs[role] = Runs(self.environment, role)
-        return self._runs[role]
+    def runs(self, role: str, dag_id: str = DAG_ID) -> Runs:
+        if (role, dag_id) not in self._runs:
+            self._runs[role, dag_id] = Runs(self.environment, role, dag_id)
+        return self._runs[role, dag_id]
 
     def close(self) -> None:
         for runs in self._runs.values():
@@ -67,6 +69,12 @@ class World:
             commit = work.commit(title)
             work.push(*branches)
         return commit
+
+    def never_ready(self, service: str) -> None:
+        """Let the service's pods in dev never get ready, and Kubernetes notice soon."""
+        path, labels = f"apps/{service}/dev/deployment.yaml", f"      labels:\n        app: {service}\n"
+        self.edit_gitops(path, labels, f"{labels}        simulate: never-ready\n")
+        self.edit_gitops(path, "progressDeadlineSeconds: 60", "progressDeadlineSeconds: 5")
 
     def edit_gitops(self, path: str, old: str, new: str) -> None:
         with self.checkout(GITOPS, "platform-bot") as work:
@@ -122,9 +130,26 @@ class World:
 
     def set_success(self, run_id: str, task_id: str) -> None:
         """Do what an operator with the button "mark success" does."""
+        self.set_state(run_id, task_id, "success")
+
+    def set_state(self, run_id: str, task_id: str, state: str) -> None:
         path = f"{self.admin.path(run_id)}/taskInstances/{task_id}"
-        answer = self.admin.api.patch(path, json={"new_state": "success"})
+        answer = self.admin.api.patch(path, json={"new_state": state})
         assert answer.status_code == 200, answer.text
+
+    def give_up(self, run_id: str) -> None:
+        """Do what an operator with the run's button "mark failed" does: Airflow still starts the last steps."""
+        answer = self.admin.api.patch(self.admin.path(run_id), json={"state": "failed"})
+        assert answer.status_code == 200, answer.text
+
+    def sweep(self, **conf: Any) -> dict[str, Any]:
+        """Have open records closed, also those of runs that ended this instant; return the report."""
+        sweeps = self.runs("ADMIN", SWEEPER)
+        answer = sweeps.start({"minutes": 0} | conf)
+        assert answer.status_code == 200, answer.text
+        run_id = str(answer.json()["dag_run_id"])
+        assert sweeps.wait(run_id) == "success"
+        return dict(sweeps.report(run_id, "close_records"))
 
     def clear(self, run_id: str, task_id: str) -> None:
         """Do what an operator with the button "clear" does: this task and what follows it run again."""
@@ -142,12 +167,34 @@ class World:
 
     def status(self, service: str, commit: str, environment: str) -> tuple[str, str]:
         """Return state and description of the newest status at GitLab."""
-        project = quote(f"shop/{service}", safe="")
-        path = f"/api/v4/projects/{project}/repository/commits/{commit}/statuses"
-        headers = {"PRIVATE-TOKEN": self.environment["GITLAB_TOKEN"]}
-        rows = httpx.get(self.url("GITLAB", path), headers=headers, trust_env=False).json()
+        rows = self.gitlab(service, f"repository/commits/{commit}/statuses")
         found = [row for row in rows if row["name"] == f"release/{environment}"]
         return (found[-1]["status"], found[-1]["description"]) if found else ("", "")
+
+    def deployments(self, service: str, environment: str) -> list[tuple[str, str]]:
+        """Return commit and state of each deployment at GitLab, oldest first."""
+        rows = self.gitlab(service, "deployments", environment=environment)
+        return [(row["sha"], row["status"]) for row in rows]
+
+    def first_deployment(self, service: str, environment: str, seconds: float = 120) -> list[tuple[str, str]]:
+        """Wait until GitLab shows a deployment, and return what it shows then."""
+        deadline = time.monotonic() + seconds
+        while not (found := self.deployments(service, environment)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return found
+
+    def deployed(self, service: str, environment: str) -> str:
+        """Return the commit that GitLab's environment page calls deployed."""
+        (found,) = self.gitlab(service, "environments", name=environment)
+        return str(self.gitlab(service, f"environments/{found['id']}")["last_deployment"]["sha"])
+
+    def gitlab(self, service: str, path: str, **asked: str) -> Any:
+        """Ask GitLab's REST about a service's project."""
+        project = quote(f"shop/{service}", safe="")
+        headers = {"PRIVATE-TOKEN": self.environment["GITLAB_TOKEN"]}
+        url = self.url("GITLAB", f"/api/v4/projects/{project}/{path}")
+        return httpx.get(url, params=asked, headers=headers, trust_env=False).json()
 
     def page(self, run_id: str, role: str = "VIEWER") -> str:
         answer = self.runs(role).api.get(f"/platform-ops/runs/{DAG_ID}/{quote(run_id, safe='')}")

@@ -38,6 +38,7 @@ def test_the_list_on_the_command_line_is_the_one_in_the_source() -> None:
         'self._pool.request("PUT", address)',
         "self.client.put_object(bucket, key, body)",
         "self.client.projects.create(body)",
+        "deployments.update(number, body)",
         "client.CoreV1Api(self.api).delete_namespaced_pod(name, namespace)",
         'self._git("push", "origin", ref)',
         'git(folder, ["push", "origin"], what="it", environment={})',

@@ -5,8 +5,11 @@ It serves the steps (as the viewer account of connection ``airflow_api``) and th
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from itertools import count, islice
 from typing import Any
 
 import httpx
@@ -18,6 +21,7 @@ from platform_ops.common.records import Answer, RunRecord, TaskRecord
 from platform_ops.common.report import REPORT_KEY
 
 PAGE = 100
+ENDED = ("success", "failed")
 
 
 def _time(value: str | None) -> datetime | None:
@@ -43,6 +47,17 @@ def _run(run: dict[str, Any], tasks: tuple[TaskRecord, ...]) -> RunRecord:
         ended_at=_time(run.get("end_date")),
         conf=run.get("conf") or {},
         tasks=tasks,
+    )
+
+
+def _task(task: dict[str, Any], report: dict[str, Any] | None) -> TaskRecord:
+    return TaskRecord(
+        task_id=task["task_id"],
+        state=task["state"],
+        started_at=_time(task.get("start_date")),
+        ended_at=_time(task.get("end_date")),
+        try_number=task["try_number"],
+        report=report,
     )
 
 
@@ -104,7 +119,7 @@ class AirflowApi:
         listed = self.api.json("GET", f"{path}/taskInstances", what=f"tasks of run {run_id}", params={"limit": PAGE})[
             "task_instances"
         ]
-        return _run(run, tuple(self._task(path, task) for task in listed))
+        return _run(run, tuple(self._reporting_task(path, task) for task in listed))
 
     def runs(self, dag_id: str, limit: int = PAGE) -> tuple[RunRecord, ...]:
         """Return the newest runs of a DAG without their tasks.
@@ -116,16 +131,48 @@ class AirflowApi:
         listed = self.api.json("GET", path, what=f"runs of {dag_id}", params={"order_by": "-run_after", "limit": limit})
         return tuple(_run(run, ()) for run in listed["dag_runs"])
 
-    def _task(self, run_path: str, task: dict[str, Any]) -> TaskRecord:
+    def ended_runs(self, dag_id: str, *, after: datetime, before: datetime) -> Iterator[RunRecord]:
+        """Yield the runs of a DAG that ended in a span of time, without their tasks.
+
+        :raises NotFound: no such DAG.
+        """
+        path = "/api/v2" + url_path("dags", dag_id, "dagRuns")
+        span = {"end_date_gte": after.isoformat(), "end_date_lte": before.isoformat()}
+        for offset in count(0, PAGE):
+            asked = span | {"order_by": "id", "limit": PAGE, "offset": offset}
+            listed = self.api.json("GET", path, what=f"ended runs of {dag_id}", params=asked)["dag_runs"]
+            # A run that was cleared goes on, and still has the end it had.
+            yield from (_run(run, ()) for run in listed if run["state"] in ENDED)
+            if len(listed) < PAGE:
+                return
+
+    def with_tasks(self, runs: Collection[RunRecord], task_ids: Collection[str]) -> Iterator[RunRecord]:
+        """Yield runs of one DAG with some of their tasks, without their reports: one call for many runs.
+
+        :param task_ids: tasks that are not mapped.
+        """
+        left = iter(runs)
+        while some := list(islice(left, PAGE // len(task_ids))):
+            listed = self._tasks(some, task_ids)
+            for run in some:
+                found = [task for task in listed if task["dag_run_id"] == run.run_id]
+                yield replace(run, tasks=tuple(_task(task, None) for task in found))
+
+    @asks
+    def _tasks(self, runs: Sequence[RunRecord], task_ids: Collection[str]) -> list[dict[str, Any]]:
+        asked = {
+            "dag_ids": [runs[0].dag_id],
+            "dag_run_ids": [run.run_id for run in runs],
+            "task_ids": list(task_ids),
+            "page_limit": PAGE,
+        }
+        what = f"tasks of {len(runs)} runs of {runs[0].dag_id}"
+        path = "/api/v2/dags/~/dagRuns/~/taskInstances/list"
+        return list(self.api.json("POST", path, what=what, json=asked)["task_instances"])
+
+    def _reporting_task(self, run_path: str, task: dict[str, Any]) -> TaskRecord:
         touched = task["state"] not in (None, "scheduled", "queued", "upstream_failed", "removed")
-        return TaskRecord(
-            task_id=task["task_id"],
-            state=task["state"],
-            started_at=_time(task.get("start_date")),
-            ended_at=_time(task.get("end_date")),
-            try_number=task["try_number"],
-            report=self._report(run_path, task["task_id"]) if touched else None,
-        )
+        return _task(task, self._report(run_path, task["task_id"]) if touched else None)
 
     def _report(self, run_path: str, task_id: str) -> dict[str, Any] | None:
         path = f"{run_path}{url_path('taskInstances', task_id, 'xcomEntries', REPORT_KEY)}"

@@ -39,7 +39,7 @@ class NoFailPoint(AssertionError):
 def changes(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a method that changes something, and name its fail point ``system.verb``.
 
-    ``sandbox/fail_points.py`` lists the marks, and a test finds calls without one.
+    ``sandbox/fail_points.py`` lists the marks, and a test finds calls without one. Not for generators: they run later.
     """
     return _marked(name)
 

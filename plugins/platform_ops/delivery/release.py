@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from platform_ops.common.errors import Refused
+from platform_ops.common.records import RunRecord
 from platform_ops.common.report import REPORT_KEY
 from platform_ops.common.settings import run_page_url
 from platform_ops.delivery.pins import Pin, is_commit, read_pin
@@ -57,14 +58,36 @@ class Release:
 
         :raises BadRequest: a parameter is missing or malformed.
         """
-        params: Mapping[str, Any] = context["params"]
         ti, run = context["ti"], context["dag_run"]
-        service = load_service(str(params["service"]))
-        environment = str(params["environment"])
+        return cls._read(
+            context["params"],
+            reported(context, "resolve_commit"),
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            started_by=run.triggering_user_name,
+            # `max_tries` grows by the retries of each clear.
+            attempt=f"{ti.run_id}/{ti.max_tries}",
+        )
+
+    @classmethod
+    def of_run(cls, run: RunRecord) -> Release:
+        """Read what a run releases from what Airflow's server keeps of it; such a release starts no work.
+
+        :raises BadRequest: a parameter is missing or malformed.
+        """
+        resolved = run.facts("resolve_commit")
+        return cls._read(
+            run.conf, resolved, dag_id=run.dag_id, run_id=run.run_id, started_by=run.started_by, attempt=""
+        )
+
+    @classmethod
+    def _read(cls, params: Mapping[str, Any], resolved: Mapping[str, Any], **of_the_run: Any) -> Release:
+        service = load_service(str(params.get("service")))
+        environment = str(params.get("environment"))
         if environment not in service.targets:
             known = ", ".join(service.targets)
             raise BadRequest(f"{service.name} has no environment {environment[:40]!r}; the catalogue knows {known}.")
-        commit = str(params.get("commit") or reported(context, "resolve_commit").get("commit") or "")
+        commit = str(params.get("commit") or resolved.get("commit") or "")
         if commit and not is_commit(commit):
             raise BadRequest(
                 f"{commit[:60]!r} is not a full commit hash: 40 hexadecimal digits in lower case. "
@@ -75,11 +98,7 @@ class Release:
             environment=environment,
             commit=commit,
             reason=str(params.get("reason") or ""),
-            dag_id=ti.dag_id,
-            run_id=ti.run_id,
-            started_by=run.triggering_user_name,
-            # `max_tries` grows by the retries of each clear.
-            attempt=f"{ti.run_id}/{ti.max_tries}",
+            **of_the_run,
         )
 
     @property

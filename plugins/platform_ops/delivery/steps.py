@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from platform_ops.approvals.gate import ApprovalGate, Request
 from platform_ops.approvals.rules import ApprovalError, Yes
-from platform_ops.common.errors import Refused, with_facts
+from platform_ops.common.errors import Refused, TryAgain, with_facts
 from platform_ops.common.operators import RemoteWorkOperator, StepOperator
 from platform_ops.common.remote_work import WorkSpec
 from platform_ops.common.report import Link, StepReport
+from platform_ops.delivery import deployments
 from platform_ops.delivery.images import (
     check_built_from,
     check_hint,
@@ -32,6 +33,7 @@ from platform_ops.delivery.policies import tree_tag
 from platform_ops.delivery.release import Release, check_parameters, reported
 from platform_ops.delivery.request import request
 from platform_ops.delivery.services import Environment
+from platform_ops.delivery.source import Source
 from platform_ops.delivery.standing import Standing, may_go_on
 from platform_ops.systems.git.models import Commit, FileEdit
 from platform_ops.systems.gitlab.models import CommitState
@@ -62,8 +64,7 @@ class ResolveCommit(StepOperator):
             begun = f"{commit.sha[:12]} “{commit.title}” is compared with what GitOps pins."
             self.hand_on(context, StepReport(begun, "failed", facts | {"announced": True}, (link,)))
             with with_facts(facts):
-                self._announce(release)
-            facts["announced"] = True
+                facts |= self._announce(release)
             with with_facts(facts):
                 pin, _ = release.pinned()
                 stand = source.standing(pin, commit.sha)
@@ -86,16 +87,25 @@ class ResolveCommit(StepOperator):
         return StepReport(f"{commit.sha[:12]} “{commit.title}” is {stand}.", facts=facts, links=(link,))
 
     @staticmethod
-    def _announce(release: Release) -> None:
-        release.gitlab.set_status(
-            release.service.project,
-            release.commit,
-            name=release.status_name,
-            state=CommitState.RUNNING,
-            ref=release.branch,
-            target_url=release.page,
-            description=f"Releasing {release.service.name} to {release.environment}",
-        )
+    def _announce(release: Release) -> dict[str, Any]:
+        try:
+            release.gitlab.set_status(
+                release.service.project,
+                release.commit,
+                name=release.status_name,
+                state=CommitState.RUNNING,
+                ref=release.branch,
+                target_url=release.page,
+                description=f"Releasing {release.service.name} to {release.environment}",
+            )
+        except TryAgain as trouble:
+            return {"announced": True, "untold": _untold(trouble)}
+        return {"announced": True}
+
+
+def _untold(trouble: TryAgain) -> str:
+    """Say that GitLab was too busy to be told: no release waits for that, and its last step makes up for it."""
+    return f"To be told at the end: {trouble}"
 
 
 def _about(release: Release, commit: Commit) -> dict[str, Any]:
@@ -277,12 +287,13 @@ class PinImage(StepOperator):
         image = require_image(release)
         check_hint(release, image, reported(context, "verify_image").get("digest"))
         approvers: tuple[str, ...] = ()
+        begun: tuple[dict[str, Any], tuple[Link, ...]] | None = None
         with release.source() as source, release.gitops.repository() as gitops:
             source.commit(release.commit)
             check_image(release, source, image)
 
             def edit(text: str, head: str) -> str:  # noqa: ARG001
-                nonlocal approvers
+                nonlocal approvers, begun
                 pin = release.read_pin(text)
                 after = planned_file(release, source, text, pin, image.digest)
                 if after != text:
@@ -291,6 +302,8 @@ class PinImage(StepOperator):
                 if asked:
                     quorum = asked.policy.quorum
                     approvers = tuple(yes.by for yes in approved_by(asked, answers(release, quorum), quorum))
+                if after != text and begun is None:
+                    begun = self._begin(release, source)
                 return after
 
             def message(done: FileEdit) -> str:  # noqa: ARG001
@@ -299,18 +312,29 @@ class PinImage(StepOperator):
             done, revision = gitops.push_edit(
                 release.service.gitops_branch, release.pin_file, edit, message=message, author=release.gitops.author
             )
+        told, environment = begun or ({}, ())
         facts = {
             "digest": image.digest,
             "revision": revision,
             "diff": difference(done.before, done.after, release.pin_file),
             "approved_by": list(approvers),
-        }
+        } | told
         where = f"{release.gitops.address.removesuffix('.git')}/-/commit/{revision}"
-        links = (Link(f"GitLab: GitOps commit {revision[:12]}", where),)
+        links = (Link(f"GitLab: GitOps commit {revision[:12]}", where), *environment)
         if done.changes:
             return StepReport(f"GitOps pins {image.digest[:19]} since {revision[:12]}.", facts=facts, links=links)
         summary = f"GitOps pinned {image.digest[:19]} already, with {revision[:12]}."
         return StepReport(summary, "not needed", facts, links)
+
+    @staticmethod
+    def _begin(release: Release, source: Source) -> tuple[dict[str, Any], tuple[Link, ...]]:
+        """Tell GitLab, before the push, that the environment is about to change."""
+        try:
+            begun = deployments.begin(release)
+        except TryAgain as trouble:
+            return {"untold": _untold(trouble)}, ()
+        page = source.project.environment_url(begun.environment)
+        return {"deployment": begun.id}, (Link(f"GitLab: environment {release.environment}", page),)
 
 
 def _pinned_arguments(release: Release, context: Context) -> dict[str, Any]:

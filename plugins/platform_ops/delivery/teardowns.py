@@ -1,21 +1,14 @@
-"""What every run leaves, however it ends: its evidence, and the end state at GitLab."""
+"""The last steps of a run, which Airflow starts however the run ends."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from platform_ops.common.airflow_api import AirflowApi
-from platform_ops.common.errors import PlatformError
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.records import RunRecord
-from platform_ops.common.report import Link, StepReport
-from platform_ops.delivery.readers import differences, observe
-from platform_ops.delivery.release import Release, reported
-from platform_ops.delivery.verdicts import TEARDOWNS, Verdict, judge_run
-from platform_ops.evidence.document import build
-from platform_ops.evidence.store import keep
-from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.common.report import StepReport
+from platform_ops.delivery.closing import record, report
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,102 +19,18 @@ def _run(context: Context) -> RunRecord:
     return AirflowApi().run(ti.dag_id, ti.run_id)
 
 
-def _release(context: Context) -> Release | None:
-    """Return what was released; None when the run's parameters never meant anything."""
-    try:
-        return Release.of(context)
-    except PlatformError:
-        return None
-
-
 class RecordEvidence(StepOperator):
     """Asks the systems once more and stores the run's document."""
 
     def run_step(self, context: Context) -> StepReport:
-        """Store the document, or adopt the equal one an earlier try stored."""
-        run, release = _run(context), _release(context)
-        ending = judge_run(run)
-        unknown = ["No system was asked again: the run's parameters name no release, or the catalogue changed."]
-        observed, silent = observe(release) if release else ({}, unknown)
-        digest = run.facts("verify_image").get("digest")
-        differ = differences(observed, str(digest)) if ending.verdict is Verdict.RELEASED else []
-        resolved = run.facts("resolve_commit")
-        subject = {
-            "service": str(context["params"].get("service")),
-            "environment": str(context["params"].get("environment")),
-            "commit": release.commit if release else str(context["params"].get("commit") or ""),
-            "tree": resolved.get("tree"),
-            "digest": digest,
-            "reason": str(context["params"].get("reason") or ""),
-        }
-
-        def document(number: int) -> dict[str, Any]:
-            return build(
-                run,
-                number=number,
-                verdict=ending.verdict,
-                subject=subject,
-                observed=observed,
-                differences=[*differ, *silent],
-                without=TEARDOWNS,
-            )
-
-        kept = keep(ObjectStoreHook(), run.dag_id, run.run_id, document)
-        facts = {
-            "verdict": ending.verdict,
-            "reason": ending.reason,
-            "number": kept.number,
-            "key": kept.key,
-            "sha256": kept.sha256,
-            "observed": observed,
-            "differences": [*differ, *silent],
-            "page": release.page if release else None,
-            "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        told = f" {' '.join([*differ, *silent])}" if differ or silent else ""
-        return StepReport(
-            f"The run is recorded as {ending.verdict}, sha256 {kept.sha256[:12]}….{told}",
-            "reused" if kept.adopted else "done",
-            facts,
-            (Link("Evidence", kept.url),),
-        )
+        """Store the document, or adopt the one an earlier try stored."""
+        return record(_run(context))
 
 
 class ReportRelease(StepOperator):
-    """Ends the status at GitLab that `resolve_commit` began."""
+    """Ends the status and the deployment at GitLab that the run began."""
 
     def run_step(self, context: Context) -> StepReport:
-        """Set the end state, unless GitLab was never told of the start."""
-        announced = bool(reported(context, "resolve_commit").get("announced"))
-        # A catalogue that was broken meanwhile must not keep GitLab waiting in silence.
-        release = Release.of(context) if announced else _release(context)
-        if release is None or not release.commit:
-            return StepReport("The run never came to a commit, so GitLab knows nothing of it.", "not needed")
-        if not announced and not self._began(release):
-            return StepReport("GitLab was not told that this run began.", "not needed")
-        ending = judge_run(_run(context))
-        proof = reported(context, "record_evidence").get("sha256")
-        evidence = f"evidence sha256 {proof}" if proof else "no evidence could be stored"
-        differ = reported(context, "record_evidence").get("differences")
-        noted = f"{len(differ)} differences, see the page" if isinstance(differ, list) and differ else ""
-        description = " · ".join(filter(None, (ending.verdict, evidence, noted, ending.reason)))
-        release.gitlab.set_status(
-            release.service.project,
-            release.commit,
-            name=release.status_name,
-            state=ending.verdict.gitlab_state,
-            ref=release.branch,
-            target_url=release.page,
-            description=description,
-        )
-        state = str(ending.verdict.gitlab_state)
-        facts = {"state": state, "description": description}
-        project = release.gitlab.project(release.service.project)
-        link = Link(f"GitLab: commit {release.commit[:12]}", project.commit_url(release.commit))
-        return StepReport(f"GitLab shows {release.status_name} as {state}.", facts=facts, links=(link,))
-
-    @staticmethod
-    def _began(release: Release) -> bool:
-        ours = (release.status_name, release.branch, release.page)
-        found = release.gitlab.statuses(release.service.project, release.commit)
-        return any((one.name, one.ref, one.target_url) == ours for one in found)
+        """Tell GitLab the end, as far as it waits for one."""
+        run = _run(context)
+        return report(run, run.facts("record_evidence"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from platform_ops.common.records import RunRecord, TaskRecord
-from platform_ops.systems.gitlab.models import CommitState
+from platform_ops.systems.gitlab.models import CommitState, DeploymentState
 
 TEARDOWNS = ("record_evidence", "report_release")
 _GOOD = frozenset({"done", "reused", "not needed"})
@@ -27,6 +27,11 @@ class Verdict(StrEnum):
         """Return the end state of the commit status."""
         states = {Verdict.RELEASED: CommitState.SUCCESS, Verdict.SUPERSEDED: CommitState.CANCELED}
         return states.get(self, CommitState.FAILED)
+
+    @property
+    def deployment_state(self) -> DeploymentState:
+        """Return the end state of the deployment."""
+        return DeploymentState(self.gitlab_state)
 
 
 _BY_ERROR = {"ApprovalRejected": Verdict.REJECTED, "ApprovalExpired": Verdict.EXPIRED}

@@ -24,6 +24,7 @@ def build(
     observed: Mapping[str, Any],
     differences: Sequence[str],
     without: Collection[str] = (),
+    late: str = "",
 ) -> dict[str, Any]:
     """Return the document of one end of a run.
 
@@ -32,6 +33,7 @@ def build(
     :param observed: what the systems said when asked again at the end.
     :param differences: sentences, where that is not what the steps reported.
     :param without: tasks that are no steps: they store this document and tell of it.
+    :param late: why the run did not store it itself.
     """
     return {
         "format": FORMAT,
@@ -41,11 +43,16 @@ def build(
         "started_by": run.started_by,
         "started_at": _stamp(run.started_at),
         "subject": dict(subject),
-        "steps": [_step(task) for task in run.tasks if task.task_id not in without],
+        "steps": steps(run, without),
         "observed": dict(observed),
         "differences": list(differences),
         "verdict": verdict,
-    }
+    } | ({"late": late} if late else {})
+
+
+def steps(run: RunRecord, without: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return what the document tells of each step."""
+    return [_step(task) for task in run.tasks if task.task_id not in without]
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from platform_ops.evidence.document import BUCKET, canonical, key, sha256
+from platform_ops.common.records import RunRecord
+from platform_ops.evidence.document import BUCKET, canonical, key, sha256, steps
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 
 
@@ -15,7 +17,7 @@ from platform_ops.systems.object_store.hook import ObjectStoreHook
 class Kept:
     """A document that lies in the bucket.
 
-    :param adopted: an equal one lay there already.
+    :param adopted: it lay there already.
     """
 
     number: int
@@ -23,6 +25,22 @@ class Kept:
     sha256: str
     url: str
     adopted: bool
+    document: dict[str, Any]
+
+
+def find_end(store: ObjectStoreHook, run: RunRecord, *, without: Collection[str] = ()) -> Kept | None:
+    """Return the run's newest document if it is of this end of the run: it tells of the same tries of its steps.
+
+    :param without: tasks that are no steps.
+    """
+    number = _newest(store, run.dag_id, run.run_id)
+    name = key(run.dag_id, run.run_id, number)
+    body = store.read(BUCKET, name) if number else None
+    document = json.loads(body) if body else {}
+    told = json.loads(canonical({"steps": steps(run, without)}))["steps"]
+    if body is None or document.get("steps") != told:
+        return None
+    return Kept(number, name, sha256(document), store.url(BUCKET, name), adopted=True, document=document)
 
 
 def keep(store: ObjectStoreHook, dag_id: str, run_id: str, document: Callable[[int], dict[str, Any]]) -> Kept:
@@ -33,9 +51,9 @@ def keep(store: ObjectStoreHook, dag_id: str, run_id: str, document: Callable[[i
     for number in count(max(1, _newest(store, dag_id, run_id))):
         made, name = document(number), key(dag_id, run_id, number)
         if store.put_new(BUCKET, name, canonical(made)):
-            return Kept(number, name, sha256(made), store.url(BUCKET, name), adopted=False)
+            return Kept(number, name, sha256(made), store.url(BUCKET, name), adopted=False, document=made)
         if store.read(BUCKET, name) == canonical(made):
-            return Kept(number, name, sha256(made), store.url(BUCKET, name), adopted=True)
+            return Kept(number, name, sha256(made), store.url(BUCKET, name), adopted=True, document=made)
     raise AssertionError  # pragma: no cover
 
 

@@ -55,7 +55,7 @@ _OUTCOMES = {
     "failed": State.FAILED,
 }
 _FACTS: Mapping[str, tuple[tuple[str, str, bool], ...]] = {
-    "resolve_commit": (("tree", "source tree", True),),
+    "resolve_commit": (("tree", "source tree", True), ("untold", "GitLab was not told", False)),
     "build_image": (
         ("digest", "digest", True),
         ("job", "job", True),
@@ -63,7 +63,12 @@ _FACTS: Mapping[str, tuple[tuple[str, str, bool], ...]] = {
         ("image_tag", "tag", True),
     ),
     "verify_image": (("image_commit", "built from", True), ("allowed", "highest severity allowed", False)),
-    "pin_image": (("revision", "revision", True), ("approved_by", "approved by", False)),
+    "pin_image": (
+        ("revision", "revision", True),
+        ("approved_by", "approved by", False),
+        ("deployment", "GitLab deployment", False),
+        ("untold", "GitLab was not told", False),
+    ),
     "sync_application": (
         ("application", "application", True),
         ("revision", "revision", True),
@@ -73,7 +78,11 @@ _FACTS: Mapping[str, tuple[tuple[str, str, bool], ...]] = {
     ),
     "verify_running": (("proof_key", "proof for production", True),),
     "record_evidence": (("verdict", "verdict", False),),
-    "report_release": (("state", "GitLab status", False), ("description", "description", False)),
+    "report_release": (
+        ("state", "GitLab status", False),
+        ("description", "description", False),
+        ("deployment", "GitLab deployment", False),
+    ),
 }
 
 
@@ -259,8 +268,13 @@ def _known_facts(task_id: str, facts: dict[str, Any]) -> tuple[Fact, ...]:
 
 
 def _other_facts(facts: dict[str, Any]) -> tuple[Fact, ...]:
-    """Return the scalar facts of a step this page does not know."""
-    return _facts(*((words(name).replace("_", " "), words(value), False) for name, value in list(facts.items())[:20]))
+    """Return the facts of a step this page does not know: scalars, and each row of a table as a line."""
+    rows: list[tuple[str, str, bool]] = []
+    for name, value in list(facts.items())[:20]:
+        label = words(name).replace("_", " ")
+        table = [" · ".join(filter(None, map(words, row.values()))) for row in entries(facts, name)]
+        rows += [(label, line, False) for line in table or [words(value)]]
+    return _facts(*rows)
 
 
 def _count_tests(counts: dict[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """Airflow's REST as the steps and pages read it, on a stubbed network."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -8,6 +10,7 @@ import pytest
 
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import AuthenticationFailed, Invalid, NotFound
+from platform_ops.common.records import RunRecord
 
 RUN_PATH = "/api/v2/dags/release_service/dagRuns/r1"
 AT = "2026-01-02T03:04:05Z"
@@ -123,3 +126,52 @@ def test_a_wrong_password_names_the_account_and_not_the_password(monkeypatch: py
     with pytest.raises(AuthenticationFailed, match="the account reader") as caught:
         AirflowApi(inner=httpx.MockTransport(server)).run("release_service", "r1")
     assert "p" * 12 not in str(caught.value)
+
+
+LIST = "/api/v2/dags/~/dagRuns/~/taskInstances/list"
+
+
+class Pages(Server):
+    """Lists of any length, a page at a time, as Airflow gives them."""
+
+    def __init__(self, runs: list[dict[str, Any]], tasks: list[dict[str, Any]]) -> None:
+        super().__init__({})
+        self.runs, self.tasks = runs, tasks
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        if request.url.path == LIST:
+            asked = json.loads(request.content)
+            found = [task for task in self.tasks if task["dag_run_id"] in asked["dag_run_ids"]]
+            return httpx.Response(200, json={"task_instances": found[: asked["page_limit"]]})
+        offset, limit = (int(request.url.params[name]) for name in ("offset", "limit"))
+        return httpx.Response(200, json={"dag_runs": self.runs[offset : offset + limit]})
+
+
+def test_the_runs_that_ended_are_read_page_by_page() -> None:
+    runs = [RUN | {"dag_run_id": f"r{number}", "state": "success", "end_date": AT} for number in range(230)]
+    runs[5]["state"] = "queued"
+    server = Pages(runs, [])
+    span = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 8, tzinfo=UTC)
+    found = list(person(server).ended_runs("release_service", after=span[0], before=span[1]))
+    assert [run.run_id for run in found] == [f"r{number}" for number in range(230) if number != 5]
+    asked = server.seen[0].url.params
+    assert (asked["end_date_gte"], asked["end_date_lte"]) == (span[0].isoformat(), span[1].isoformat())
+    assert len(server.seen) == 3
+
+
+def test_some_tasks_of_many_runs_come_without_a_call_for_each() -> None:
+    names = ("record_evidence", "report_release")
+    tasks = [
+        {"dag_run_id": f"r{number}", "task_id": name, "state": "success", "start_date": AT, "try_number": 1}
+        for number in range(120)
+        for name in names
+    ]
+    server = Pages([], tasks)
+    bare = RunRecord("release_service", "", "success", None, None, None, None, {}, ())
+    runs = [replace(bare, run_id=f"r{number}") for number in range(121)]
+    found = list(person(server).with_tasks(runs, names))
+    assert [run.run_id for run in found] == [run.run_id for run in runs]
+    assert {tuple(task.task_id for task in run.tasks) for run in found[:-1]} == {names}
+    assert found[-1].tasks == ()
+    assert len(server.seen) == 3

@@ -25,7 +25,7 @@ from platform_ops.delivery.release import Release
 from platform_ops.systems.argocd.hook import ArgoCDHook
 from platform_ops.systems.git.hook import GitHook, Repository
 from platform_ops.systems.gitlab.hook import GitLabHook
-from platform_ops.systems.gitlab.models import Project
+from platform_ops.systems.gitlab.models import Deployment, DeploymentState, Project
 from platform_ops.systems.harbor.hook import HarborHook
 from platform_ops.systems.harbor.models import Artifact, Scan, ScanStatus, Severity
 from platform_ops.systems.kubernetes.hook import KubernetesHook
@@ -158,6 +158,10 @@ class World:
         )
         self.gitlab.credentials.return_value = ("oauth2", "")
         self.gitlab.statuses.return_value = ()
+        self.deployments: list[Deployment] = []
+        self.gitlab.deployments.side_effect = self._deployments
+        self.gitlab.create_deployment.side_effect = self._create_deployment
+        self.gitlab.set_deployment.side_effect = self._set_deployment
         self.mergers: dict[str, tuple[str, ...]] = {}
         self.gitlab.mergers.side_effect = lambda _project, sha: self.mergers.get(sha, ())
 
@@ -182,6 +186,16 @@ class World:
         self.answers: dict[str, Answer] = {}
         self.airflow = create_autospec(AirflowApi, instance=True)
         self.airflow.answer.side_effect = lambda _dag, _run, gate: self.answers.get(gate)
+
+    def _deployments(self, _project: str, _environment: str, state: DeploymentState | None = None) -> Any:
+        return tuple(one for one in reversed(self.deployments) if state in (None, one.state))
+
+    def _create_deployment(self, _project: str, _environment: str, sha: str, *, ref: str, state: str) -> Deployment:
+        self.deployments.append(Deployment(len(self.deployments) + 1, 7, sha, state, ours=True))
+        return self.deployments[-1]
+
+    def _set_deployment(self, _project: str, number: int, state: str) -> None:
+        self.deployments[number - 1] = replace(self.deployments[number - 1], state=state)
 
     def _add_tag(self, _project: str, _repository: str, of: str, tag: str) -> str:
         holder = self.images.get(tag) or next(image for image in self.images.values() if image.digest == of)
@@ -221,6 +235,8 @@ class World:
         facts = dict(reports or {})
         conf = {"service": "web", "environment": environment, "commit": self.second if commit is None else commit}
         conf |= {"reason": changes.pop("reason", "")}
+        conf |= changes.pop("conf", {})
+        self.conf = conf | changes
 
         def xcom_pull(*, task_ids: str, key: str) -> dict[str, Any] | None:
             return {"facts": facts[task_ids]} if key == "report" and task_ids in facts else None
@@ -229,7 +245,7 @@ class World:
             id="ti", dag_id="release_service", run_id="r1", max_tries=3,
             xcom_pull=xcom_pull, xcom_push=lambda key, value: told.append(value),
         )  # fmt: skip
-        run = SimpleNamespace(conf=conf | changes.pop("conf", {}), triggering_user_name=changes.pop("starter", "oscar"))
+        run = SimpleNamespace(conf=conf, triggering_user_name=changes.pop("starter", "oscar"))
         return {
             "params": conf | changes,
             "ti": ti,
@@ -263,8 +279,8 @@ class World:
             )
             for name, report in steps.items()
         )  # fmt: skip
-        self.airflow.run.return_value = RunRecord(
-            "release_service", "r1", "running", "oscar", None, None, None, {}, tasks
+        self.airflow.run.side_effect = lambda _dag, _run: RunRecord(
+            "release_service", "r1", "running", "oscar", None, None, None, self.conf, tasks
         )
 
 
@@ -304,7 +320,7 @@ def world(tmp_path: Path, repositories: Path, catalogue: Path, monkeypatch: pyte
         "release.GitHook": made.git,
         "work.GitHook": made.git,
         "images.ObjectStoreHook": made.store,
-        "teardowns.ObjectStoreHook": made.store,
+        "closing.ObjectStoreHook": made.store,
         "permission.AirflowApi": made.airflow,
         "teardowns.AirflowApi": made.airflow,
         "readers.KubernetesHook": made.kubernetes,

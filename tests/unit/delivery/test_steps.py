@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from platform_ops.common.errors import Busy, FailNow, Refused
+from platform_ops.common.errors import AuthenticationFailed, Busy, FailNow, Refused
 from platform_ops.common.remote_work import WorkSpec
 from platform_ops.common.report import Link, StepReport
 from platform_ops.delivery.images import DigestChanged, ImageMissing, NotScanned, TagTaken, leave_proof, tree_tag
@@ -17,6 +17,7 @@ from platform_ops.delivery.source import NotOnBranch
 from platform_ops.delivery.standing import Diverged
 from platform_ops.delivery.steps import BuildImage, ResolveCommit, VerifyImage
 from platform_ops.systems.git.errors import CommitNotFound
+from platform_ops.systems.gitlab.errors import ProjectNotFound
 from platform_ops.systems.gitlab.models import CommitState
 from platform_ops.systems.harbor.models import ScanStatus, Severity
 
@@ -121,10 +122,19 @@ def test_a_run_with_wrong_parameters_does_nothing(world, changes: dict[str, Any]
     world.gitlab.project.assert_not_called()
 
 
-def test_a_gitlab_that_cannot_be_told_fails_with_the_commit_known(world) -> None:
+def test_a_gitlab_that_is_too_busy_to_be_told_keeps_no_release_waiting(world) -> None:
     world.gitlab.set_status.side_effect = Busy("GitLab is busy.")
+    report = resolve(world.context())
+    assert report["outcome"] == "done"
+    assert (report["facts"]["commit"], report["facts"]["announced"]) == (world.second, True)
+    assert report["facts"]["untold"] == "To be told at the end: GitLab is busy."
+
+
+@pytest.mark.parametrize("error", [AuthenticationFailed, ProjectNotFound])
+def test_a_gitlab_that_refuses_to_be_told_fails_with_the_commit_known(world, error: type[FailNow]) -> None:
+    world.gitlab.set_status.side_effect = error("No.")
     context = world.context()
-    with pytest.raises(Busy):
+    with pytest.raises(error):
         resolve(context)
     facts = context["told"][-1]["facts"]
     assert (facts["commit"], facts["announced"]) == (world.second, False)

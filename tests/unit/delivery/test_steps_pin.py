@@ -15,7 +15,7 @@ from platform_ops.approvals.rules import (
     NotApproved,
     TooFewApprovers,
 )
-from platform_ops.common.errors import Superseded
+from platform_ops.common.errors import AuthenticationFailed, Busy, Superseded
 from platform_ops.common.remote_work import WorkSpec
 from platform_ops.common.report import StepReport
 from platform_ops.delivery.images import DigestChanged, ImageMissing, NotScanned, leave_proof
@@ -331,3 +331,39 @@ def test_only_rc_leaves_the_proof(ready, environment: str, proven: bool) -> None
     key = f"healthy/rc/web/{ready.ours.replace(':', '-')}.json"
     assert list(ready.objects) == ([key] if proven else [])
     assert report.facts.get("proof_key") == (key if proven else None)
+
+
+def test_the_deployment_runs_before_the_push(ready) -> None:
+    pushed = []
+    ready.gitlab.deployments.side_effect = lambda *_: pushed.append(ready.pinned("dev")) or ()
+    told = pin(ready, "dev")
+    assert pushed == [None]
+    assert told.facts["deployment"] == 1
+    assert told.links[-1].url == "http://gitlab.test/shop/web/-/environments/7"
+    assert [one.state for one in ready.deployments] == ["running"]
+
+
+def test_a_pin_that_is_there_already_is_no_deployment(ready) -> None:
+    ready.pin("dev", ready.second, ready.ours)
+    assert "deployment" not in pin(ready, "dev").facts
+    assert ready.deployments == []
+
+
+def test_a_refused_push_is_no_deployment(ready) -> None:
+    with pytest.raises(NotApproved):
+        pin(ready)
+    assert ready.deployments == []
+
+
+def test_a_gitlab_that_is_too_busy_to_be_told_keeps_no_push_waiting(ready) -> None:
+    ready.gitlab.create_deployment.side_effect = Busy("GitLab is busy.")
+    told = pin(ready, "dev")
+    assert (told.outcome, told.facts["untold"]) == ("done", "To be told at the end: GitLab is busy.")
+    assert ready.pinned("dev") == Pin(ready.ours, ready.second)
+
+
+def test_a_gitlab_that_refuses_to_be_told_stops_before_the_push(ready) -> None:
+    ready.gitlab.create_deployment.side_effect = AuthenticationFailed("No.")
+    with pytest.raises(AuthenticationFailed):
+        pin(ready, "dev")
+    assert ready.pinned("dev") is None

@@ -7,6 +7,7 @@ import pytest
 
 from platform_ops.common.errors import Busy, Unreachable
 from platform_ops.common.report import StepReport
+from platform_ops.delivery.deployments import begin
 from platform_ops.delivery.teardowns import RecordEvidence, ReportRelease
 from platform_ops.delivery.verdicts import TEARDOWNS
 from platform_ops.evidence.document import canonical, sha256
@@ -88,6 +89,15 @@ def test_a_second_try_adopts_the_document(ended) -> None:
     assert list(ended.objects) == [KEY]
 
 
+def test_a_second_try_adopts_it_though_the_world_has_moved_on(ended) -> None:
+    first = record(ended)
+    ended.pin("dev", ended.second, ended.other)
+    second = record(ended)
+    assert (second["outcome"], second["facts"]["sha256"]) == ("reused", first["facts"]["sha256"])
+    assert second["facts"]["observed"] == first["facts"]["observed"]
+    assert list(ended.objects) == [KEY]
+
+
 def test_another_end_of_the_run_is_another_document(ended) -> None:
     ran(ended, judge_approval=REFUSED)
     assert record(ended)["facts"]["verdict"] == "rejected"
@@ -141,18 +151,25 @@ def status(world, **changes: Any) -> CommitStatus:
     return CommitStatus(**(shown | changes))
 
 
-def report(world, reports: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    context = world.context(reports=reports, **changes)
+SHA256 = "e" * 64
+STORED = StepReport("Stored.", facts={"sha256": SHA256})
+ANNOUNCED = {"announced": True, "tree": "t" * 40}
+UNTOLD = ANNOUNCED | {"untold": "GitLab was busy."}
+ELSEWHERE = {"target_url": "http://airflow/another/run"}
+
+
+def report(world, resolved: dict[str, Any] | None = None, **steps: StepReport | None) -> dict[str, Any]:
+    """Report a run whose first step left these facts beside the commit."""
+    facts = {"commit": world.second} | (resolved or {})
+    ran(world, **{"resolve_commit": StepReport("Found.", facts=facts), "record_evidence": STORED} | steps)
+    context = world.context()
     ReportRelease(task_id="report_release").execute(context)
     return context["told"][-1]
 
 
-STORED = {"record_evidence": {"sha256": "e" * 64}}
-
-
 def test_the_status_that_this_run_began_is_ended_with_the_evidence(ended) -> None:
     ended.gitlab.statuses.return_value = (status(ended),)
-    assert report(ended, STORED)["facts"]["state"] == "success"
+    assert report(ended)["facts"]["state"] == "success"
     ended.gitlab.set_status.assert_called_once_with(
         "shop/web",
         ended.second,
@@ -160,39 +177,81 @@ def test_the_status_that_this_run_began_is_ended_with_the_evidence(ended) -> Non
         state=CommitState.SUCCESS,
         ref="dev",
         target_url=ended.release().page,
-        description=f"released · evidence sha256 {'e' * 64}",
+        description=f"released · evidence sha256 {SHA256}",
     )
 
 
 def test_a_failed_run_says_why(ended) -> None:
     ended.gitlab.statuses.return_value = (status(ended),)
-    ran(ended, judge_approval=REFUSED)
-    told = report(ended, STORED)["facts"]
-    assert told == {"state": "failed", "description": f"rejected · evidence sha256 {'e' * 64} · paula said no."}
+    told = report(ended, judge_approval=REFUSED)["facts"]
+    assert told == {"state": "failed", "description": f"rejected · evidence sha256 {SHA256} · paula said no."}
 
 
-@pytest.mark.parametrize("reports", [{}, {"record_evidence": {}}])
-def test_missing_evidence_is_said(ended, reports: dict[str, Any]) -> None:
+@pytest.mark.parametrize("stored", [None, StepReport("Stored.")])
+def test_missing_evidence_is_said(ended, stored: StepReport | None) -> None:
     ended.gitlab.statuses.return_value = (status(ended),)
-    assert report(ended, reports)["facts"]["description"] == "released · no evidence could be stored"
+    told = report(ended, record_evidence=stored)["facts"]
+    assert told["description"] == "released · no evidence could be stored"
 
 
-@pytest.mark.parametrize(
-    "changes", [{"name": "release/rc"}, {"ref": "master"}, {"target_url": "http://airflow/another/run"}]
-)
-def test_what_another_run_began_is_left_alone(ended, changes: dict[str, str]) -> None:
-    ended.gitlab.statuses.return_value = (status(ended, **changes),)
-    assert report(ended, STORED)["outcome"] == "not needed"
+@pytest.mark.parametrize("resolved", [{}, ANNOUNCED])
+def test_a_status_that_another_run_took_over_is_left_alone(ended, resolved: dict[str, Any]) -> None:
+    ended.gitlab.statuses.return_value = (status(ended), status(ended, **ELSEWHERE))
+    assert report(ended, resolved)["outcome"] == "not needed"
     ended.gitlab.set_status.assert_not_called()
+
+
+@pytest.mark.parametrize("changes", [{"name": "release/rc"}, {"ref": "master"}])
+def test_the_status_of_another_environment_says_nothing(ended, changes: dict[str, str]) -> None:
+    ended.gitlab.statuses.return_value = (status(ended, **changes),)
+    assert report(ended)["outcome"] == "not needed"
+    assert report(ended, ANNOUNCED)["facts"]["state"] == "success"
+
+
+@pytest.mark.parametrize(("state", "told"), [("failed", True), ("running", False)])
+def test_a_run_that_gitlab_never_heard_of_speaks_after_an_earlier_one(ended, state: str, told: bool) -> None:
+    ended.gitlab.statuses.return_value = (status(ended, state=state, **ELSEWHERE),)
+    report(ended, UNTOLD)
+    assert ended.gitlab.set_status.called is told
+
+
+def test_what_has_been_told_is_not_told_again(ended) -> None:
+    told = f"released · evidence sha256 {SHA256}"
+    ended.gitlab.statuses.return_value = (status(ended, state="success", description=told),)
+    assert report(ended, ANNOUNCED)["outcome"] == "not needed"
+    ended.gitlab.set_status.assert_not_called()
+
+
+def test_another_end_of_the_run_is_told(ended) -> None:
+    ended.gitlab.statuses.return_value = (status(ended, state="failed", description="failed · evidence sha256 ff"),)
+    assert report(ended, ANNOUNCED)["facts"]["state"] == "success"
 
 
 @pytest.mark.parametrize("changes", [{"commit": ""}, {"commit": "master"}])
 def test_gitlab_is_not_asked_about_a_run_without_a_commit(ended, changes: dict[str, str]) -> None:
-    assert report(ended, **changes)["outcome"] == "not needed"
+    ended.ran(resolve_commit=None)
+    context = ended.context(**changes)
+    ReportRelease(task_id="report_release").execute(context)
+    assert context["told"][-1]["outcome"] == "not needed"
     ended.gitlab.statuses.assert_not_called()
 
 
-def test_the_commit_that_was_resolved_is_reported_when_none_was_named(ended) -> None:
+def test_a_run_that_did_not_come_to_the_push_began_no_deployment(ended) -> None:
     ended.gitlab.statuses.return_value = (status(ended),)
-    report(ended, STORED | {"resolve_commit": {"commit": ended.second}}, commit="")
-    assert ended.gitlab.set_status.call_args.args == ("shop/web", ended.second)
+    report(ended, judge_approval=REFUSED)
+    ended.gitlab.deployments.assert_not_called()
+
+
+def test_the_deployment_ends_as_the_release(ended) -> None:
+    ended.gitlab.statuses.return_value = (status(ended),)
+    begin(ended.release())
+    told = report(ended, pin_image=StepReport("Pushed."))
+    assert told["facts"]["deployment"] == "success"
+    assert "the deployment as success" in told["summary"]
+    assert [one.state for one in ended.deployments] == ["success"]
+
+
+def test_a_status_that_is_not_ours_does_not_keep_the_deployment_open(ended) -> None:
+    ended.gitlab.statuses.return_value = (status(ended, **ELSEWHERE),)
+    begin(ended.release())
+    assert report(ended, pin_image=None)["facts"] == {"deployment": "failed"}

@@ -20,12 +20,19 @@ RUN = RunRecord(
 )  # fmt: skip
 
 
-def document() -> dict[str, object]:
-    return build(RUN, number=1, verdict="failed", subject={"service": "web"}, observed={}, differences=["x"])
+def document(late: str = "") -> dict[str, object]:
+    return build(RUN, number=1, verdict="failed", subject={"service": "web"}, observed={}, differences=["x"], late=late)
 
 
 def test_the_document_follows_its_schema_also_for_steps_that_never_ran() -> None:
     Draft202012Validator(SCHEMA).validate(document())
+
+
+def test_a_document_that_came_late_says_why() -> None:
+    assert "late" not in document()
+    told = document(late="Airflow ended the run.")
+    Draft202012Validator(SCHEMA).validate(told)
+    assert told["late"] == "Airflow ended the run."
 
 
 def test_the_schema_refuses_an_unknown_verdict() -> None:

@@ -1,13 +1,16 @@
 """Where a run's documents go, on a store that lives in memory."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
 
-from platform_ops.evidence.document import BUCKET, canonical, sha256
-from platform_ops.evidence.store import Kept, keep
+from platform_ops.common.records import RunRecord, TaskRecord
+from platform_ops.evidence.document import BUCKET, build, canonical, sha256
+from platform_ops.evidence.store import Kept, find_end, keep
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 
 FOLDER = "runs/release_service/r1/"
@@ -60,6 +63,7 @@ def test_the_first_end_of_a_run_is_number_one(store: Store) -> None:
         sha256=sha256(document(1, "failed")),
         url=f"http://store/evidence/{FOLDER}1.json",
         adopted=False,
+        document=document(1, "failed"),
     )
     assert store.objects == {f"{FOLDER}1.json": canonical(document(1, "failed"))}
 
@@ -107,3 +111,40 @@ def test_other_runs_and_other_files_count_nothing(store: Store) -> None:
         f"{FOLDER}notes.json": b"{}",
     }
     assert store.keep("failed").number == 1
+
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def run(number: int = 1) -> RunRecord:
+    """A run whose step has been tried so often; its last step is no step of the document."""
+    tasks = (
+        TaskRecord("sync", "failed", AT, AT, number, {"summary": "Red.", "facts": {"seconds": 2.0}}),
+        TaskRecord("record_evidence", None, None, None, number, None),
+    )
+    return RunRecord("release_service", "r1", "failed", "oscar", AT, AT, AT, {}, tasks)
+
+
+def keep_run(store: Store, of: RunRecord, observed: str = "") -> Kept:
+    def made(number: int) -> dict[str, Any]:
+        seen = {"observed": {"pods": observed}, "differences": [], "subject": {}}
+        return build(of, number=number, verdict="failed", without=LAST, **seen)
+
+    return keep(store.hook, of.dag_id, of.run_id, made)
+
+
+LAST = ("record_evidence",)
+
+
+def test_an_end_is_found_by_the_tries_of_its_steps_whatever_the_systems_said(store: Store) -> None:
+    assert find_end(store.hook, run(), without=LAST) is None
+    kept = keep_run(store, run(), "a digest")
+    assert find_end(store.hook, run(), without=LAST) == replace(kept, adopted=True)
+
+
+def test_another_try_is_another_end(store: Store) -> None:
+    keep_run(store, run(1))
+    assert find_end(store.hook, run(2), without=LAST) is None
+    keep_run(store, run(2))
+    assert find_end(store.hook, run(2), without=LAST)
+    assert find_end(store.hook, run(1), without=LAST) is None, "only the newest counts"

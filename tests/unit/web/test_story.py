@@ -208,6 +208,17 @@ def test_a_foreign_dag_shows_its_steps_in_the_order_they_ran(sample_runs):
     assert story.troubles[0].sentence == "The task failed and left no report; its log in Airflow says why."
 
 
+def test_a_table_in_a_foreign_report_is_told_row_by_row():
+    facts = {"looked_at": 2, "closed": [{"run": "r1", "verdict": "failed"}, {"run": "r2", "told": ""}], "left_open": []}
+    task = TaskRecord("close_records", "success", NOW, NOW, 1, {"summary": "Closed.", "facts": facts})
+    run = RunRecord("close_open_records", "r", "success", None, NOW, NOW, NOW, {}, (task,))
+    assert [(fact.label, fact.value) for fact in told(run).steps[0].facts] == [
+        ("looked at", "2"),
+        ("closed", "r1 · failed"),
+        ("closed", "r2"),
+    ]
+
+
 def test_an_unstarted_run():
     run = RunRecord("release_service", "r", "queued", None, None, None, None, {"service": "storefront"}, ())
     story = told(run)

@@ -3,7 +3,8 @@
 ProjectNotFound (NotFound)     no such project, or this account is no member of it (GitLab answers both alike)
 CommitNotFound (NotFound)      no such commit in the project
 BranchNotFound (NotFound)      no such branch in the project
-TransitionRefused (Refused)    a commit status can't go from its present state to the wanted one
+DeploymentNotFound (NotFound)  no such deployment in the project
+TransitionRefused (Refused)    a status or a deployment can't go from its present state to the wanted one
 """
 
 from __future__ import annotations
@@ -23,5 +24,9 @@ class BranchNotFound(NotFound):
     """The branch does not exist in the project."""
 
 
+class DeploymentNotFound(NotFound):
+    """The deployment does not exist in the project."""
+
+
 class TransitionRefused(Refused):
-    """GitLab's state machine of commit statuses says no."""
+    """GitLab's state machine of commit statuses, or of deployments, says no."""

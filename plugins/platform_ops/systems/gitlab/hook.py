@@ -13,8 +13,21 @@ from platform_ops.common.connections import base_url, tls_verify
 from platform_ops.common.errors import Invalid, NotFound, PlatformError, Unreachable, error_for_status
 from platform_ops.common.fail_points import changes
 from platform_ops.common.http import requests_session
-from platform_ops.systems.gitlab.errors import BranchNotFound, CommitNotFound, ProjectNotFound, TransitionRefused
-from platform_ops.systems.gitlab.models import Commit, CommitState, CommitStatus, Project
+from platform_ops.systems.gitlab.errors import (
+    BranchNotFound,
+    CommitNotFound,
+    DeploymentNotFound,
+    ProjectNotFound,
+    TransitionRefused,
+)
+from platform_ops.systems.gitlab.models import (
+    Commit,
+    CommitState,
+    CommitStatus,
+    Deployment,
+    DeploymentState,
+    Project,
+)
 
 if TYPE_CHECKING:
     import gitlab
@@ -23,6 +36,9 @@ if TYPE_CHECKING:
 
 LONGEST_DESCRIPTION = 255
 """doc/api/commits.md: longer descriptions of a status are refused."""
+
+MOST_DEPLOYMENTS = 100
+"""One page: who asks for deployments asks for the newest."""
 
 # python-gitlab sleeps as long as a 429 says and sends anything again, up to ten times; only for reading, and once.
 _SAFE: dict[str, Any] = {"obey_rate_limit": True, "max_retries": 1}
@@ -178,6 +194,72 @@ class GitLabHook(BaseHook):
                 "look at the commit's pipelines for who else sets it."
             )
             raise TransitionRefused(message, facts={"present": present, "wanted": state.value})
+
+    def deployments(
+        self, project: str, environment: str, state: DeploymentState | None = None
+    ) -> tuple[Deployment, ...]:
+        """Return the newest deployments to an environment, newest first; none when GitLab has no such environment."""
+        asked = {"environment": environment, "status": state, "order_by": "id", "sort": "desc"}
+        with self._errors(f"deployments of {project} to {environment}", NotFound):
+            found = self._project(project).deployments.list(
+                get_all=False, per_page=MOST_DEPLOYMENTS, query_parameters=asked, **_SAFE
+            )
+            return tuple(self._deployment(one) for one in found)
+
+    @changes("gitlab.create_deployment")
+    def create_deployment(
+        self, project: str, environment: str, sha: str, *, ref: str, state: DeploymentState
+    ) -> Deployment:
+        """Record a deployment; GitLab makes the environment when it has none of that name.
+
+        Running ones are always new; a success that equals the environment's last one is that one
+        (app/services/deployments/create_service.rb).
+
+        :param ref: the branch.
+        """
+        body = {"environment": environment, "sha": sha, "ref": ref, "tag": False, "status": state.value}
+        with self._errors(f"a deployment of commit {sha} of {project} to {environment}", NotFound):
+            return self._deployment(self._project(project).deployments.create(body, **_ONCE))
+
+    @changes("gitlab.set_deployment")
+    def set_deployment(self, project: str, number: int, state: DeploymentState) -> None:
+        """Set the state of a deployment; fine when it has this state already.
+
+        GitLab takes an ended deployment to another end too (app/models/deployment.rb), so look at it before.
+
+        :raises DeploymentNotFound: the project does not have it.
+        :raises TransitionRefused: GitLab's state machine does not lead from the present state to this one.
+        """
+        import gitlab
+
+        what = f"deployment {number} of {project}"
+        with self._errors(what, DeploymentNotFound):
+            deployments = self._project(project).deployments
+            try:
+                deployments.update(number, {"status": state.value}, **_ONCE)
+            except gitlab.GitlabUpdateError as error:
+                if error.response_code != 400 or "cannot transition" not in str(error.error_message).lower():
+                    raise
+                present = str(deployments.get(number, **_SAFE).status)
+                if present != state:
+                    message = f"GitLab does not take {what} from {present} to {state}; look at who else sets it."
+                    raise TransitionRefused(message, facts={"present": [present], "wanted": state.value}) from error
+
+    def _deployment(self, found: Any) -> Deployment:
+        maker = (found.user or {}).get("id")
+        return Deployment(
+            id=found.id,
+            environment=found.environment["id"],
+            sha=found.sha,
+            state=found.status,
+            ours=found.deployable is None and maker == self._account_id,
+        )
+
+    @cached_property
+    def _account_id(self) -> int:
+        from gitlab.v4.objects import CurrentUserManager
+
+        return int(CurrentUserManager(self.client).get(**_SAFE).id)
 
     def credentials(self) -> tuple[str, str]:
         """Return user name and password for git over HTTP."""

@@ -17,6 +17,15 @@ class CommitState(StrEnum):
     SKIPPED = "skipped"
 
 
+class DeploymentState(StrEnum):
+    """The states a deployment can be given from outside."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
     """A project.
@@ -34,6 +43,10 @@ class Project:
     def commit_url(self, sha: str) -> str:
         """Return the page of a commit."""
         return f"{self.web_url}/-/commit/{sha}"
+
+    def environment_url(self, number: int) -> str:
+        """Return the page of an environment."""
+        return f"{self.web_url}/-/environments/{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +80,24 @@ class CommitStatus:
     ref: str
     target_url: str
     description: str
+
+    @property
+    def ended(self) -> bool:
+        """Say whether it stays as it is unless somebody sets another in its place."""
+        return self.state in (CommitState.SUCCESS, CommitState.FAILED, CommitState.CANCELED, CommitState.SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment of a commit to an environment.
+
+    :param environment: GitLab's number of the environment.
+    :param state: a ``DeploymentState``, or a word that only deployments of GitLab CI know (``created``, ``blocked``).
+    :param ours: made by this account through the API.
+    """
+
+    id: int
+    environment: int
+    sha: str
+    state: str
+    ours: bool

@@ -1,0 +1,182 @@
+"""What every run leaves, however it ends: its evidence, and its end at GitLab.
+
+These are functions of a run as Airflow's server keeps it. The run's own last steps use them; so does, when Airflow
+ended the run without these, whoever closes it later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from platform_ops.common.errors import PlatformError
+from platform_ops.common.records import RunRecord
+from platform_ops.common.report import Link, StepReport
+from platform_ops.delivery import deployments
+from platform_ops.delivery.readers import differences, observe
+from platform_ops.delivery.release import Release
+from platform_ops.delivery.verdicts import TEARDOWNS, Verdict, judge_run
+from platform_ops.evidence.document import build
+from platform_ops.evidence.store import find_end, keep
+from platform_ops.systems.gitlab.models import CommitStatus
+from platform_ops.systems.object_store.hook import ObjectStoreHook
+
+
+def record(run: RunRecord, late: str = "") -> StepReport:
+    """Ask the systems once more and store the document of this end of the run, unless it lies there.
+
+    :param late: why the run did not do this itself.
+    """
+    ending, release = judge_run(run), _release(run)
+    store = ObjectStoreHook()
+    kept = find_end(store, run, without=TEARDOWNS)
+    if kept is None:
+        kept = keep(store, run.dag_id, run.run_id, _document(run, release, ending.verdict, late))
+    differ = kept.document["differences"]
+    facts = {
+        "verdict": ending.verdict,
+        "reason": ending.reason,
+        "number": kept.number,
+        "key": kept.key,
+        "sha256": kept.sha256,
+        "observed": kept.document["observed"],
+        "differences": differ,
+        "page": release.page if release else None,
+    }
+    told = f" {' '.join(differ)}" if differ else ""
+    return StepReport(
+        f"The run is recorded as {ending.verdict}, sha256 {kept.sha256[:12]}….{told}",
+        "reused" if kept.adopted else "done",
+        facts,
+        (Link("Evidence", kept.url),),
+    )
+
+
+def _release(run: RunRecord) -> Release | None:
+    """Return what was released; None when the run's parameters never meant anything."""
+    try:
+        return Release.of_run(run)
+    except PlatformError:
+        return None
+
+
+def _document(run: RunRecord, release: Release | None, verdict: Verdict, late: str) -> Callable[[int], dict[str, Any]]:
+    unknown = ["No system was asked again: the run's parameters name no release, or the catalogue changed."]
+    observed, silent = observe(release) if release else ({}, unknown)
+    digest = run.facts("verify_image").get("digest")
+    differ = differences(observed, str(digest)) if verdict is Verdict.RELEASED else []
+    subject = {
+        "service": str(run.conf.get("service")),
+        "environment": str(run.conf.get("environment")),
+        "commit": release.commit if release else str(run.conf.get("commit") or ""),
+        "tree": run.facts("resolve_commit").get("tree"),
+        "digest": digest,
+        "reason": str(run.conf.get("reason") or ""),
+    }
+
+    def document(number: int) -> dict[str, Any]:
+        return build(
+            run,
+            number=number,
+            verdict=verdict,
+            subject=subject,
+            observed=observed,
+            differences=[*differ, *silent],
+            without=TEARDOWNS,
+            late=late,
+        )
+
+    return document
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """What GitLab still has to be told of the end of a run.
+
+    :param release: None when the run never came to a commit.
+    :param status: whether the commit status is this run's and has not been ended.
+    """
+
+    release: Release | None
+    status: bool = False
+    deployments: tuple[deployments.Change, ...] = ()
+
+
+def untold(run: RunRecord, evidence: Mapping[str, Any], *, late: bool = False) -> Untold:
+    """Ask GitLab what it knows of the end of a run.
+
+    :param evidence: the facts of ``record``, as far as there are any.
+    """
+    announced = bool(run.facts("resolve_commit").get("announced"))
+    # A catalogue that was broken meanwhile must not keep GitLab waiting in silence.
+    release = Release.of_run(run) if announced else _release(run)
+    if release is None or not release.commit:
+        return Untold(None)
+    return Untold(
+        release,
+        _is_ours_to_end(run, _status(release), release, str(evidence.get("sha256") or ""), late=late),
+        deployments.left_to_tell(release, judge_run(run).verdict) if deployments.may_have_begun(run) else (),
+    )
+
+
+def open_ends(run: RunRecord) -> tuple[str, ...]:
+    """Return what is open of a run that has ended: some of ``evidence``, ``status`` and ``deployment``."""
+    kept = find_end(ObjectStoreHook(), run, without=TEARDOWNS)
+    left = untold(run, {"sha256": kept.sha256} if kept else {}, late=True)
+    found = {"evidence": kept is None, "status": left.status, "deployment": bool(left.deployments)}
+    return tuple(name for name, is_open in found.items() if is_open)
+
+
+def _status(release: Release) -> CommitStatus | None:
+    found = release.gitlab.statuses(release.service.project, release.commit)
+    return next((one for one in reversed(found) if (one.name, one.ref) == (release.status_name, release.branch)), None)
+
+
+def _is_ours_to_end(run: RunRecord, present: CommitStatus | None, release: Release, sha256: str, *, late: bool) -> bool:
+    resolved = run.facts("resolve_commit")
+    if present is None:
+        return bool(resolved.get("announced"))
+    if present.target_url != release.page:
+        # Another run of this commit has spoken since, unless GitLab never heard us.
+        return present.ended and bool(resolved.get("untold")) and not late
+    return not (present.ended and sha256 and sha256 in present.description)
+
+
+def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepReport:
+    """End the status that ``resolve_commit`` began and the deployment that ``pin_image`` began.
+
+    :param evidence: the facts of ``record``, as far as there are any.
+    :param late: why the run did not do this itself.
+    """
+    left = untold(run, evidence, late=bool(late))
+    if left.release is None:
+        return StepReport("The run never came to a commit, so GitLab knows nothing of it.", "not needed")
+    ending, release = judge_run(run), left.release
+    facts: dict[str, Any] = {}
+    if left.status:
+        proof = evidence.get("sha256")
+        differ = evidence.get("differences")
+        noted = f"{len(differ)} differences, see the page" if isinstance(differ, list) and differ else ""
+        stored = f"evidence sha256 {proof}" if proof else "no evidence could be stored"
+        description = " · ".join(filter(None, (ending.verdict, stored, noted, late, ending.reason)))
+        release.gitlab.set_status(
+            release.service.project,
+            release.commit,
+            name=release.status_name,
+            state=ending.verdict.gitlab_state,
+            ref=release.branch,
+            target_url=release.page,
+            description=description,
+        )
+        facts = {"state": str(ending.verdict.gitlab_state), "description": description}
+    deployments.tell(release, left.deployments)
+    if left.deployments:
+        facts["deployment"] = str(left.deployments[-1].state)
+    if not facts:
+        return StepReport("GitLab awaits no end of this run: it never heard of it, or has been told.", "not needed")
+    told = [f"{release.status_name} as {facts['state']}"] if left.status else []
+    told += [f"the deployment as {facts['deployment']}"] if left.deployments else []
+    project = release.gitlab.project(release.service.project)
+    link = Link(f"GitLab: commit {release.commit[:12]}", project.commit_url(release.commit))
+    return StepReport(f"GitLab shows {' and '.join(told)}.", facts=facts, links=(link,))

@@ -1,0 +1,1 @@
+"""What keeps the platform's own house in order."""

@@ -1,0 +1,91 @@
+"""The step of ``close_open_records``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from airflow.sdk.exceptions import AirflowException
+
+from platform_ops.common.airflow_api import ENDED, AirflowApi
+from platform_ops.common.errors import FailNow, PlatformError
+from platform_ops.common.operators import StepOperator
+from platform_ops.common.records import RunRecord
+from platform_ops.common.report import StepReport
+from platform_ops.delivery import closing
+from platform_ops.delivery.verdicts import TEARDOWNS, judge_run
+from platform_ops.upkeep.open_records import Closed, looks_open, why
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+RELEASE = "release_service"
+
+
+class RecordsLeftOpen(FailNow):
+    """Some runs could not be closed; all others were."""
+
+
+class CloseOpenRecords(StepOperator):
+    """Closes what ended releases left open: stores their evidence, ends their status and deployment at GitLab."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Close every run that can be closed.
+
+        :raises RecordsLeftOpen: one can't.
+        """
+        params = context["params"]
+        dry_run = bool(params["dry_run"])
+        now = datetime.now(UTC)
+        api = AirflowApi()
+        after, before = now - timedelta(days=params["days"]), now - timedelta(minutes=params["minutes"])
+        runs = list(api.ended_runs(RELEASE, after=after, before=before))
+        rows: list[Closed] = []
+        left: dict[str, str] = {}
+        for run in api.with_tasks(runs, TEARDOWNS):
+            if not looks_open(run, TEARDOWNS):
+                continue
+            try:
+                row = _close(api.run(RELEASE, run.run_id), dry_run=dry_run)
+            except (PlatformError, AirflowException, ValueError, LookupError) as error:
+                # Whatever one run's service, systems or connections are like, the other runs are closed.
+                left[run.run_id] = f"{type(error).__name__}: {error}"
+                self.log.warning("%s stays open: %s", run.run_id, error)
+                continue
+            if row:
+                rows.append(row)
+                self.log.info("%s", row)
+        told = _told(len(runs), rows, dry_run=dry_run)
+        left_open = [{"run": run_id, "error": error} for run_id, error in left.items()]
+        facts = {"looked_at": len(runs), "closed": [row.as_dict() for row in rows], "left_open": left_open}
+        if left:
+            named = "; ".join(f"{run_id}: {error}" for run_id, error in left.items())
+            message = f"{told} {len(left)} could not be closed; the next sweep tries again: {named}"
+            raise RecordsLeftOpen(message, facts=facts)
+        return StepReport(told, "done" if rows and not dry_run else "not needed", facts)
+
+
+def _close(run: RunRecord, *, dry_run: bool) -> Closed | None:
+    """Close one run; None when nothing of it is open, or it goes on since somebody cleared it."""
+    was_open = closing.open_ends(run) if run.state in ENDED else ()
+    if not was_open:
+        return None
+    evidence = told = None
+    if not dry_run:
+        evidence = closing.record(run, late=f"{why(run)}; close_open_records stored this.")
+        told = closing.report(run, evidence.facts, late=why(run))
+    return Closed(
+        run=run.run_id,
+        ended_as=run.state,
+        was_open=was_open,
+        verdict=judge_run(run).verdict,
+        evidence=str(evidence.facts["key"]) if evidence else "",
+        told=told.summary if told else "",
+    )
+
+
+def _told(looked_at: int, rows: list[Closed], *, dry_run: bool) -> str:
+    if not rows:
+        return f"{looked_at} ended releases were looked at; none is open."
+    named = "; ".join(f"{row.run} ({row.verdict}: {', '.join(row.was_open)})" for row in rows)
+    return f"{looked_at} ended releases were looked at. {'To be closed' if dry_run else 'Closed'}: {named}."
