@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,10 +27,13 @@ from platform_ops.evidence.document import BUCKET
 from sandbox.checkout import Checkout
 from sandbox.oci import push_image
 from sandbox.processes import ROOT, SandboxError
-from sandbox.stand_ins.jenkins import FOLDER, job_config
+from sandbox.stand_ins.jenkins import FOLDER
+from sandbox.stand_ins.jenkins_controller import job_config
 
 SOURCES = ROOT / "sandbox" / "sources"
 GITOPS = "platform/gitops"
+DEVELOPER = 30
+"""GitLab's access level of those who may push and set statuses (doc/api/members.md)."""
 QUIET_SECONDS = 2
 HEALTHY_SECONDS = 90.0
 IMMUTABLE_TAGS = ("tree-*", "[0-9a-f]" * 40)
@@ -229,6 +233,9 @@ class _World:
         group, _, name = path.rpartition("/")
         if self.gitlab.get(f"/groups/{quote(group, safe='')}").status_code == 404:
             self._post(self.gitlab, "/groups", {"name": group, "path": group})
+        own = {"PRIVATE-TOKEN": self.environment["GITLAB_RELEASE_TOKEN"]}
+        member = {"user_id": _check(self.gitlab.get("/user", headers=own)).json()["id"], "access_level": DEVELOPER}
+        self._post(self.gitlab, f"/groups/{quote(group, safe='')}/members", member, accept=(409,))
         if self.gitlab.get(f"/projects/{quote(path, safe='')}").status_code == 404:
             namespace = _check(self.gitlab.get(f"/groups/{quote(group, safe='')}")).json()["id"]
             wanted = {"name": name, "path": name, "namespace_id": namespace, "default_branch": default_branch}
@@ -271,12 +278,21 @@ class _World:
         )
 
     def _make_bucket(self) -> None:
+        from minio.objectlockconfig import ObjectLockConfig
+
         store = self._object_store()
         if not store.bucket_exists(BUCKET):
-            store.make_bucket(BUCKET)
+            store.make_bucket(BUCKET, object_lock=True)
+            store.set_object_lock_config(BUCKET, ObjectLockConfig("COMPLIANCE", 1, "Days"))
 
     def _put_object(self, key: str, body: bytes) -> None:
-        self._object_store().put_object(BUCKET, key, io.BytesIO(body), len(body), content_type="application/json")
+        from minio.retention import Retention
+
+        # Without a retention of its own the client leaves out the checksum that a locked bucket asks for.
+        retention = Retention("COMPLIANCE", datetime.now(UTC) + timedelta(days=1))
+        self._object_store().put_object(
+            BUCKET, key, io.BytesIO(body), len(body), content_type="application/json", retention=retention
+        )
 
     @staticmethod
     def _post(

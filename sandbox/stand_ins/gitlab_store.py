@@ -48,6 +48,24 @@ class Person:
         return f"{self.username}@example.com"
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A personal access token.
+
+    :param expires_at: the day at whose beginning it ends.
+    """
+
+    id: int
+    person: Person
+    name: str
+    scopes: tuple[str, ...]
+    expires_at: str | None
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC).date().isoformat()
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -64,6 +82,7 @@ class Store:
         kept: Row = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._ids: dict[str, int] = kept.get("ids", {})
         self.effects: dict[str, int] = kept.get("effects", {})
+        self.tokens: list[Row] = kept.get("tokens", [])
         self.groups: list[Row] = kept.get("groups", [])
         self.projects: list[Row] = kept.get("projects", [])
         self.hooks: list[Row] = kept.get("hooks", [])
@@ -80,7 +99,17 @@ class Store:
             yield
             if effect:
                 self.effects[effect] = self.effects.get(effect, 0) + 1
-            names = ("effects", "groups", "projects", "hooks", "statuses", "merge_requests", "deliveries", "reported")
+            names = (
+                "effects",
+                "tokens",
+                "groups",
+                "projects",
+                "hooks",
+                "statuses",
+                "merge_requests",
+                "deliveries",
+                "reported",
+            )
             fresh = self._path.with_suffix(".new")
             fresh.write_text(json.dumps({"ids": self._ids} | {name: getattr(self, name) for name in names}))
             fresh.replace(self._path)

@@ -13,12 +13,14 @@ class Area(StrEnum):
     """The area a DAG belongs to; its folder in ``dags/`` has the same name."""
 
     DELIVERY = "delivery"
+    UPKEEP = "upkeep"
 
 
 class Impact(StrEnum):
     """What a failure means for others."""
 
     BLOCKS_DELIVERY = "impact:blocks-delivery"
+    WARNS = "impact:warns"
 
 
 RETRY_POLICY = ExceptionRetryPolicy(

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import PlatformError
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.records import RunRecord
-from platform_ops.common.report import Link, StepReport
+from platform_ops.common.report import Link, StepReport, reported
 from platform_ops.delivery.readers import differences, observe
-from platform_ops.delivery.release import Release, reported
+from platform_ops.delivery.release import Release
 from platform_ops.delivery.verdicts import TEARDOWNS, Verdict, judge_run
-from platform_ops.evidence.document import build
-from platform_ops.evidence.store import keep
-from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.evidence.account import Account
+from platform_ops.evidence.teardown import EvidenceOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-
-def _run(context: Context) -> RunRecord:
-    ti = context["ti"]
-    return AirflowApi().run(ti.dag_id, ti.run_id)
 
 
 def _release(context: Context) -> Release | None:
@@ -34,57 +27,28 @@ def _release(context: Context) -> Release | None:
         return None
 
 
-class RecordEvidence(StepOperator):
+class RecordEvidence(EvidenceOperator):
     """Asks the systems once more and stores the run's document."""
 
-    def run_step(self, context: Context) -> StepReport:
-        """Store the document, or adopt the equal one an earlier try stored."""
-        run, release = _run(context), _release(context)
+    steps_end_with = TEARDOWNS
+
+    def account(self, context: Context, run: RunRecord) -> Account:
+        """Compare what was released with what the systems hold now."""
+        release = _release(context)
         ending = judge_run(run)
         unknown = ["No system was asked again: the run's parameters name no release, or the catalogue changed."]
         observed, silent = observe(release) if release else ({}, unknown)
         digest = run.facts("verify_image").get("digest")
-        differ = differences(observed, str(digest)) if ending.verdict is Verdict.RELEASED else []
-        resolved = run.facts("resolve_commit")
+        differ = differences(observed, str(digest)) if ending.verdict == Verdict.RELEASED else []
         subject = {
             "service": str(context["params"].get("service")),
             "environment": str(context["params"].get("environment")),
             "commit": release.commit if release else str(context["params"].get("commit") or ""),
-            "tree": resolved.get("tree"),
+            "tree": run.facts("resolve_commit").get("tree"),
             "digest": digest,
             "reason": str(context["params"].get("reason") or ""),
         }
-
-        def document(number: int) -> dict[str, Any]:
-            return build(
-                run,
-                number=number,
-                verdict=ending.verdict,
-                subject=subject,
-                observed=observed,
-                differences=[*differ, *silent],
-                without=TEARDOWNS,
-            )
-
-        kept = keep(ObjectStoreHook(), run.dag_id, run.run_id, document)
-        facts = {
-            "verdict": ending.verdict,
-            "reason": ending.reason,
-            "number": kept.number,
-            "key": kept.key,
-            "sha256": kept.sha256,
-            "observed": observed,
-            "differences": [*differ, *silent],
-            "page": release.page if release else None,
-            "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        told = f" {' '.join([*differ, *silent])}" if differ or silent else ""
-        return StepReport(
-            f"The run is recorded as {ending.verdict}, sha256 {kept.sha256[:12]}….{told}",
-            "reused" if kept.adopted else "done",
-            facts,
-            (Link("Evidence", kept.url),),
-        )
+        return Account(ending, subject, observed, [*differ, *silent])
 
 
 class ReportRelease(StepOperator):
@@ -99,7 +63,9 @@ class ReportRelease(StepOperator):
             return StepReport("The run never came to a commit, so GitLab knows nothing of it.", "not needed")
         if not announced and not self._began(release):
             return StepReport("GitLab was not told that this run began.", "not needed")
-        ending = judge_run(_run(context))
+        ti = context["ti"]
+        ending = judge_run(AirflowApi().run(ti.dag_id, ti.run_id))
+        gitlab_state = Verdict(ending.verdict).gitlab_state
         proof = reported(context, "record_evidence").get("sha256")
         evidence = f"evidence sha256 {proof}" if proof else "no evidence could be stored"
         differ = reported(context, "record_evidence").get("differences")
@@ -109,12 +75,12 @@ class ReportRelease(StepOperator):
             release.service.project,
             release.commit,
             name=release.status_name,
-            state=ending.verdict.gitlab_state,
+            state=gitlab_state,
             ref=release.branch,
             target_url=release.page,
             description=description,
         )
-        state = str(ending.verdict.gitlab_state)
+        state = str(gitlab_state)
         facts = {"state": state, "description": description}
         project = release.gitlab.project(release.service.project)
         link = Link(f"GitLab: commit {release.commit[:12]}", project.commit_url(release.commit))
