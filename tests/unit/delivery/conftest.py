@@ -296,11 +296,12 @@ def world(tmp_path: Path, repositories: Path, catalogue: Path, monkeypatch: pyte
         "release.GitHook": made.git,
         "work.GitHook": made.git,
         "images.ObjectStoreHook": made.store,
-        "teardowns.ObjectStoreHook": made.store,
         "permission.AirflowApi": made.airflow,
         "teardowns.AirflowApi": made.airflow,
         "readers.KubernetesHook": made.kubernetes,
     }
+    monkeypatch.setattr("platform_ops.evidence.teardown.ObjectStoreHook", lambda: made.store)
+    monkeypatch.setattr("platform_ops.evidence.teardown.AirflowApi", lambda: made.airflow)
     for name, hook in hooks.items():
         monkeypatch.setattr(f"platform_ops.delivery.{name}", lambda *_, hook=hook: hook)
     return made

@@ -370,3 +370,12 @@ def test_a_hanging_test_is_ended(client, repository, monkeypatch):
     start(client, TREE=tree, COMMIT=sha)
     assert ended(client, 1)["result"] == "ABORTED"
     assert "timed out" in client.get(f"{JOB}/1/consoleText").text
+
+
+def test_what_the_account_may_do_with_a_job(client):
+    assert client.get("/pluginManager/api/json").status_code == 403, "it is no administrator"
+    make_job(client, "x")
+    path = "/blue/rest/organizations/jenkins/pipelines/shop/pipelines/web/"
+    may = {"create": True, "configure": False, "read": True, "start": True, "stop": True}
+    assert client.get(path).json()["permissions"] == may
+    assert client.get(path.replace("web", "nothing")).status_code == 404

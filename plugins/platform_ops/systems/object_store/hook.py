@@ -177,9 +177,10 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
         except PlatformError:
             mode = None
         if mode == "COMPLIANCE":
-            return Finding(
-                DELETE, State.OK, f"Bucket {bucket} has a default retention in compliance mode: no deletion."
+            sentence = (
+                f"Bucket {bucket} has a retention in compliance mode: a deletion hides an object, no version goes."
             )
+            return Finding(DELETE, State.OK, sentence)
         sentence = (
             f"S3 can't say whether {DELETE.name} is allowed on bucket {bucket}, and it shows us no default retention "
             "in compliance mode. Look at the policy of our key, or set that retention."
