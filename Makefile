@@ -32,8 +32,9 @@ check: setup ## Check format, style, types and the direction of imports; changes
 test: setup ## Run the tests.
 	$(PY) -m pytest
 
-docs: setup ## Write docs/dags.md from the DAGs.
+docs: setup ## Write docs/dags.md from the DAGs, and the tables of docs/connections.md from the rooms.
 	PYTHONPATH=plugins $(PY) docs/generate.py
+	PYTHONPATH=plugins $(PY) docs/permissions.py
 
 down: ## Stop the sandbox; PURGE=yes leaves what a fresh clone has.
 	@if [ -x $(PY) ]; then $(PY) -m sandbox down $(if $(PURGE),--purge); fi

@@ -104,7 +104,7 @@ def test_the_sandbox_is_sound_and_says_what_is_too_much(world: World, runs: Runs
     assert "check_connection kubernetes_prod" in [step["step"] for step in document["steps"]]
     page = world.runs("VIEWER").api.get(f"/platform-ops/runs/{DAG_ID}/{checked.id}")
     assert page.status_code == 200
-    assert "clear task instances is allowed" in page.text
+    assert "clear task instances is granted" in page.text
     assert not [value for name, value in world.environment.items() if name.endswith("TOKEN") and value in page.text]
 
 

@@ -46,12 +46,12 @@ class Permission:
         :param do: where a person grants it or takes it away.
         """
         if allowed and self.wanted:
-            return Finding(self, State.OK, f"{self.name} is allowed {where}.")
+            return Finding(self, State.OK, f"{self.name} is granted {where}.")
         if allowed:
-            return Finding(self, State.TOO_MUCH, f"{self.name} is allowed {where}: {self.why}. Take it away: {do}.")
+            return Finding(self, State.TOO_MUCH, f"{self.name} is granted {where}: {self.why}. Take it away: {do}.")
         if self.wanted:
-            return Finding(self, State.MISSING, f"{self.name} is not allowed {where}: {self.why}. Grant it: {do}.")
-        return Finding(self, State.OK, f"{self.name} is not allowed {where}, as it should be.")
+            return Finding(self, State.MISSING, f"{self.name} is not granted {where}: {self.why}. Grant it: {do}.")
+        return Finding(self, State.OK, f"{self.name} is not granted {where}, as it should be.")
 
 
 @dataclass(frozen=True, slots=True)

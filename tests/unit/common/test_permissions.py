@@ -29,15 +29,15 @@ UNWANTED = Permission("get secrets", "they could be read", wanted=False)
 @pytest.mark.parametrize(
     ("row", "allowed", "state", "sentence"),
     [
-        (WANTED, True, State.OK, "list pods is allowed in shop."),
+        (WANTED, True, State.OK, "list pods is granted in shop."),
         (
             WANTED,
             False,
             State.MISSING,
-            "list pods is not allowed in shop: verify_running needs it. Grant it: the Role.",
+            "list pods is not granted in shop: verify_running needs it. Grant it: the Role.",
         ),
-        (UNWANTED, True, State.TOO_MUCH, "get secrets is allowed in shop: they could be read. Take it away: the Role."),
-        (UNWANTED, False, State.OK, "get secrets is not allowed in shop, as it should be."),
+        (UNWANTED, True, State.TOO_MUCH, "get secrets is granted in shop: they could be read. Take it away: the Role."),
+        (UNWANTED, False, State.OK, "get secrets is not granted in shop, as it should be."),
     ],
 )
 def test_a_permission_is_judged_by_whether_it_is_wanted(row, allowed, state, sentence):

@@ -82,8 +82,8 @@ class GitHook(CheckedConnection, BaseHook):
         try:
             repository.try_push(branch)
         except (AuthenticationFailed, NotFound, GitFailed) as refused:
-            return Finding(PUSH, State.MISSING, f"push is not allowed {where}: {refused} Grant it: {do}.")
-        sentence = f"push is allowed {where}; whether branch {branch} is closed to us shows only when it is made."
+            return Finding(PUSH, State.MISSING, f"push is not granted {where}: {refused} Grant it: {do}.")
+        sentence = f"push is granted {where}; whether branch {branch} is closed to us shows only when it is made."
         return Finding(PUSH, State.OK, sentence)
 
 

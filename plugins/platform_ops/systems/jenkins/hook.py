@@ -187,7 +187,7 @@ class JenkinsHook(CheckedConnection, BaseHook):
             if isinstance(told.get(word), bool):
                 yield row.judge(allowed=told[word], where=where, do=_MATRIX)
             else:
-                sentence = f"Jenkins does not say whether {row.name} is allowed {where}. Look there: {_MATRIX}."
+                sentence = f"Jenkins does not say whether {row.name} is granted {where}. Look there: {_MATRIX}."
                 yield Finding(row, State.UNKNOWN, f"{sentence} With the plugin blueocean-rest it would say.")
 
     def _in_blue_ocean(self, job: str) -> Mapping[str, Any]:

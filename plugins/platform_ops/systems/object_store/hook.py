@@ -182,7 +182,7 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
             )
             return Finding(DELETE, State.OK, sentence)
         sentence = (
-            f"S3 can't say whether {DELETE.name} is allowed on bucket {bucket}, and it shows us no default retention "
+            f"S3 can't say whether {DELETE.name} is granted on bucket {bucket}, and it shows us no default retention "
             "in compliance mode. Look at the policy of our key, or set that retention."
         )
         return Finding(DELETE, State.UNKNOWN, sentence)

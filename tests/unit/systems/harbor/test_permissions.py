@@ -73,7 +73,7 @@ def test_four_permissions_and_immutable_tags_are_all_we_need(monkeypatch: pytest
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     findings = check(monkeypatch, held=NEEDED - {name})
     assert wrong(findings) == [(name, "missing")]
-    assert f"{name} is not allowed in project shop for {ROBOT}" in next(
+    assert f"{name} is not granted in project shop for {ROBOT}" in next(
         finding.sentence for finding in findings if finding.state == "missing"
     )
 

@@ -69,7 +69,7 @@ def test_what_is_wrong_is_named(check, changes, name, state):
 def test_without_blue_ocean_jenkins_can_not_say_and_we_do_not_guess(check):
     findings = check(blue=NOTHING)
     assert wrong(findings) == [("Job/Build", "unknown"), ("Job/Cancel", "unknown"), ("Job/Configure", "unknown")]
-    assert "does not say whether Job/Build is allowed on job shop/web" in findings[2].sentence
+    assert "does not say whether Job/Build is granted on job shop/web" in findings[2].sentence
 
 
 def test_nobody_and_a_wrong_token_are_refused(check):

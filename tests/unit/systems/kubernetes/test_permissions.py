@@ -61,7 +61,7 @@ def test_a_right_that_is_missing_is_named_with_its_namespace(check, row):
     findings = check(Cluster(NEEDED - {(asked["verb"], asked["group"], asked["resource"])}))
     assert wrong(findings) == [(row.name, "missing")]
     sentence = next(finding.sentence for finding in findings if finding.state == "missing")
-    assert f"{row.name} is not allowed in namespace shop" in sentence
+    assert f"{row.name} is not granted in namespace shop" in sentence
 
 
 @pytest.mark.parametrize("row", UNWANTED, ids=lambda row: row.name)
