@@ -26,6 +26,8 @@ BAD = task("check_connection", "failed", report("failed", "missing", summary="No
         ([LISTED, GOOD, BAD], "broken", "harbor_default"),
         ([task("list_connections", "failed", report("refused", summary="web.yaml, line 3: …"))], "failed", "line 3"),
         ([LISTED, task("check_connection", "failed", None, "harbor_default")], "failed", "without a report"),
+        # Killed after it had reported.
+        ([LISTED, task("check_connection", "failed", GOOD.report, "gitlab_default")], "broken", "gitlab_default"),
         # Set to success by hand.
         ([LISTED, task("check_connection", "success", None, "harbor_default")], "failed", "without a report"),
         ([LISTED, task("check_connection", "success", BAD.report, "harbor_default")], "broken", "harbor_default"),
