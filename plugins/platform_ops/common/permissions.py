@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -130,7 +130,7 @@ def is_broken(findings: Sequence[Finding]) -> bool:
     return any(finding.state is State.MISSING for finding in findings)
 
 
-class CheckedConnection:
+class CheckedConnection(ABC):
     """A connection that can be asked what its account may do."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from platform_ops.common.report import Link, StepReport, reported
 from platform_ops.delivery.readers import differences, observe
 from platform_ops.delivery.release import Release
 from platform_ops.delivery.verdicts import TEARDOWNS, Verdict, judge_run
-from platform_ops.evidence.account import Account
+from platform_ops.evidence.conclusion import Conclusion
 from platform_ops.evidence.teardown import EvidenceOperator
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class RecordEvidence(EvidenceOperator):
 
     steps_end_with = TEARDOWNS
 
-    def account(self, context: Context, run: RunRecord) -> Account:
+    def conclusion(self, context: Context, run: RunRecord) -> Conclusion:
         """Compare what was released with what the systems hold now."""
         release = _release(context)
         ending = judge_run(run)
@@ -48,7 +48,7 @@ class RecordEvidence(EvidenceOperator):
             "digest": digest,
             "reason": str(context["params"].get("reason") or ""),
         }
-        return Account(ending, subject, observed, [*differ, *silent])
+        return Conclusion(ending, subject, observed, [*differ, *silent])
 
 
 class ReportRelease(StepOperator):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from platform_ops.common.records import RunRecord, TaskRecord
-from platform_ops.evidence.account import Ending
+from platform_ops.evidence.conclusion import Ending
 from platform_ops.systems.gitlab.models import CommitState
 
 TEARDOWNS = ("record_evidence", "report_release")

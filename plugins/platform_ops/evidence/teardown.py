@@ -12,7 +12,7 @@ from platform_ops.common.operators import StepOperator
 from platform_ops.common.records import RunRecord
 from platform_ops.common.report import Link, StepReport
 from platform_ops.common.settings import run_page_url
-from platform_ops.evidence.account import Account
+from platform_ops.evidence.conclusion import Conclusion
 from platform_ops.evidence.document import build
 from platform_ops.evidence.store import keep
 from platform_ops.systems.object_store.hook import ObjectStoreHook
@@ -28,14 +28,14 @@ class EvidenceOperator(StepOperator):
     """Tasks that are no steps of the document: they store it and tell of it."""
 
     @abstractmethod
-    def account(self, context: Context, run: RunRecord) -> Account:
+    def conclusion(self, context: Context, run: RunRecord) -> Conclusion:
         """Say what the run was about and how it ended."""
 
     def run_step(self, context: Context) -> StepReport:
         """Store the document."""
         ti = context["ti"]
         run = AirflowApi().run(ti.dag_id, ti.run_id)
-        told = self.account(context, run)
+        told = self.conclusion(context, run)
         verdict, differences = told.ending.verdict, list(told.differences)
 
         def document(number: int) -> dict[str, Any]:

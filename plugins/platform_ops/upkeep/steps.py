@@ -14,7 +14,7 @@ from platform_ops.common.permissions import CheckedConnection, Finding, State, i
 from platform_ops.common.records import RunRecord
 from platform_ops.common.report import REPORT_KEY, StepReport, reported
 from platform_ops.delivery.services import load_services
-from platform_ops.evidence.account import Account
+from platform_ops.evidence.conclusion import Conclusion
 from platform_ops.evidence.teardown import EvidenceOperator
 from platform_ops.systems.argocd.hook import ArgoCDHook
 from platform_ops.systems.git.hook import GitHook
@@ -29,7 +29,7 @@ from platform_ops.upkeep.verdicts import CHECK, TEARDOWNS, judge_run, table
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-CONNECTIONS: Mapping[System, Callable[[str], CheckedConnection]] = {
+ROOMS: Mapping[System, Callable[[str], CheckedConnection]] = {
     System.GITLAB: GitLabHook,
     System.JENKINS: JenkinsHook,
     System.HARBOR: HarborHook,
@@ -91,7 +91,7 @@ class CheckConnection(StepOperator):
 
 def _ask(check: Check) -> tuple[Finding, ...]:
     try:
-        return CONNECTIONS[check.system](check.connection).check_permissions(check.places)
+        return ROOMS[check.system](check.connection).check_permissions(check.places)
     except AirflowNotFoundException as error:
         raise NotFound(
             f"Airflow has no connection {check.connection}. Enter it as docs/connections.md says, in Airflow or in "
@@ -110,10 +110,10 @@ class RecordEvidence(EvidenceOperator):
 
     steps_end_with = TEARDOWNS
 
-    def account(self, context: Context, run: RunRecord) -> Account:
+    def conclusion(self, context: Context, run: RunRecord) -> Conclusion:
         """Return what the checks add up to; they have just asked the systems, so nobody is asked again."""
         subject = {"connections": reported(context, "list_connections").get("connections") or []}
-        return Account(judge_run(run), subject)
+        return Conclusion(judge_run(run), subject)
 
 
 class ReportConnections(StepOperator):

@@ -8,7 +8,7 @@ from typing import Any
 
 from platform_ops.common.permissions import State
 from platform_ops.common.records import RunRecord
-from platform_ops.evidence.account import Ending
+from platform_ops.evidence.conclusion import Ending
 
 TEARDOWNS = ("record_evidence", "report_connections")
 CHECK = "check_connection"

@@ -53,7 +53,7 @@ def context(**pulled):
 
 def check(monkeypatch, answer):
     room = Room(answer)
-    monkeypatch.setitem(steps.CONNECTIONS, System.GITLAB, room)
+    monkeypatch.setitem(steps.ROOMS, System.GITLAB, room)
     given = context()
     try:
         CheckConnection(task_id="check_connection", connection="gitlab_default").execute(given)

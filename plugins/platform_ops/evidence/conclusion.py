@@ -20,7 +20,7 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class Conclusion:
     """What an area says of the end of its run.
 
     :param subject: what the run was about, in the area's words.
