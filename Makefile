@@ -36,8 +36,9 @@ test: setup ## Run the tests.
 bench: setup ## Measure against floors and peers, for half an hour; prints figures, WRITE=file keeps them.
 	PYTHONPATH=plugins:. $(PY) -m benchmarks $(if $(WRITE),--write $(WRITE))
 
-docs: setup ## Write docs/dags.md from the DAGs.
+docs: setup ## Write docs/dags.md from the DAGs, and the tables of docs/connections.md from the rooms.
 	PYTHONPATH=plugins $(PY) docs/generate.py
+	PYTHONPATH=plugins $(PY) docs/permissions.py
 
 down: ## Stop the sandbox; PURGE=yes leaves what a fresh clone has.
 	@if [ -x $(PY) ]; then $(PY) -m sandbox down $(if $(PURGE),--purge); fi

@@ -90,6 +90,8 @@ def _allowed(name: str, schema: dict[str, Any]) -> str:
         return "`true`, `false`"
     if "maximum" in schema:
         return f"{schema['minimum']} to {schema['maximum']}"
+    if "items" in schema:
+        return f"each {_allowed('', schema['items'])}"
     return f"at most {schema['maxLength']} characters" if "maxLength" in schema else "anything"
 
 
@@ -98,10 +100,11 @@ def _plain(value: Any) -> str:
 
 
 def _task(task: Any) -> str:
-    told = (type(task).__doc__ or "").partition("\n")[0]
+    told = (getattr(task, "operator_class", type(task)).__doc__ or "").partition("\n")[0]
     pool = "" if task.pool == "default_pool" else f" Pool `{task.pool}`."
     teardown = " Runs however the run ends." if task.is_teardown else ""
-    return f"`{task.task_id}`: {told}{pool}{teardown}"
+    mapped = " Once for each of what the task before found." if task.is_mapped else ""
+    return f"`{task.task_id}`: {told}{pool}{teardown}{mapped}"
 
 
 def _wrapped(mark: str, text: str) -> str:

@@ -47,14 +47,15 @@ class Runs:
         return str(response.json()["state"]) if response.status_code == 200 else None
 
     def tasks(self, run_id: str) -> dict[str, Row]:
-        """Return the tasks of a run by their names."""
+        """Return the tasks of a run by their names, mapped ones by what they stand for."""
         response = self.api.get(f"{self.path(run_id)}/taskInstances")
         found = response.json().get("task_instances", []) if response.status_code == 200 else []
-        return {task["task_id"]: task for task in found}
+        return {task["rendered_map_index"] or task["task_id"]: task for task in found}
 
-    def report(self, run_id: str, task_id: str) -> Row:
+    def report(self, run_id: str, task_id: str, map_index: int = -1) -> Row:
         """Return what a step reported; empty when it reported nothing."""
-        response = self.api.get(f"{self.path(run_id)}/taskInstances/{task_id}/xcomEntries/report")
+        path = f"{self.path(run_id)}/taskInstances/{task_id}/xcomEntries/report"
+        response = self.api.get(path, params={"map_index": map_index})
         value = response.json().get("value") if response.status_code == 200 else None
         return value if isinstance(value, dict) else {}
 

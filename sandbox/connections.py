@@ -15,14 +15,18 @@ from sandbox.processes import ROOT, SandboxError
 SETTINGS_FILE = ROOT / "airflow_settings.yaml"
 
 REAL: dict[str, dict[str, Any]] = {
-    "gitlab_default": {"host": "{GITLAB_URL}", "password": "{GITLAB_TOKEN}"},
+    "gitlab_default": {"host": "{GITLAB_URL}", "password": "{GITLAB_RELEASE_TOKEN}"},
     "jenkins_default": {"host": "{JENKINS_URL}", "login": "{JENKINS_USER}", "password": "{JENKINS_TOKEN}"},
-    "harbor_default": {"host": "{HARBOR_URL}", "login": "{HARBOR_USER}", "password": "{HARBOR_PASSWORD}"},
-    "gitops_default": {"host": "{GITOPS_GIT_URL}", "login": "oauth2", "password": "{GITLAB_TOKEN}"},
-    "argocd_default": {"host": "{ARGOCD_URL}", "password": "{ARGOCD_TOKEN}"},
-    "kubernetes_dev": {"host": "{KUBERNETES_DEV_URL}", "password": "{KUBERNETES_TOKEN}"},
-    "kubernetes_rc": {"host": "{KUBERNETES_RC_URL}", "password": "{KUBERNETES_TOKEN}"},
-    "kubernetes_prod": {"host": "{KUBERNETES_PROD_URL}", "password": "{KUBERNETES_TOKEN}"},
+    "harbor_default": {
+        "host": "{HARBOR_URL}",
+        "login": "{HARBOR_RELEASE_USER}",
+        "password": "{HARBOR_RELEASE_PASSWORD}",
+    },
+    "gitops_default": {"host": "{GITOPS_GIT_URL}", "login": "oauth2", "password": "{GITLAB_RELEASE_TOKEN}"},
+    "argocd_default": {"host": "{ARGOCD_URL}", "password": "{ARGOCD_RELEASE_TOKEN}"},
+    "kubernetes_dev": {"host": "{KUBERNETES_DEV_URL}", "password": "{KUBERNETES_READER_TOKEN}"},
+    "kubernetes_rc": {"host": "{KUBERNETES_RC_URL}", "password": "{KUBERNETES_READER_TOKEN}"},
+    "kubernetes_prod": {"host": "{KUBERNETES_PROD_URL}", "password": "{KUBERNETES_READER_TOKEN}"},
     "object_store_default": {
         "host": "{OBJECT_STORE_URL}",
         "login": "{OBJECT_STORE_ACCESS_KEY}",

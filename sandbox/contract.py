@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import shlex
 from collections.abc import Mapping
@@ -35,8 +36,24 @@ AIRFLOW_USERS = {
 }
 """Airflow account and SimpleAuthManager role of each role in the contract."""
 
-GITLAB_PEOPLE = {"GITLAB_TOKEN": "platform-bot", "GITLAB_DEVELOPER_TOKEN": "dana", "GITLAB_MAINTAINER_TOKEN": "ravi"}
-"""GitLab user behind each personal access token of the contract."""
+GITLAB_PEOPLE = {
+    "GITLAB_TOKEN": "platform-bot",
+    "GITLAB_DEVELOPER_TOKEN": "dana",
+    "GITLAB_MAINTAINER_TOKEN": "ravi",
+    "GITLAB_RELEASE_TOKEN": "release-bot",
+}
+"""GitLab user behind each personal access token of the contract.
+
+`*_RELEASE_*` and `KUBERNETES_READER_TOKEN` are what Airflow's connections hold: they may do what releases need and no
+more. The others make the sample world.
+"""
+
+
+def web_token(**claims: str | int) -> str:
+    """Return a JSON Web Token of these claims, signed with a key nobody keeps."""
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
+    encoded = [base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (*parts, secrets.token_bytes(32))]
+    return ".".join(encoded)
 
 
 def new_environment(base_port: int) -> dict[str, str]:
@@ -57,13 +74,19 @@ def new_environment(base_port: int) -> dict[str, str]:
         "HARBOR_URL": url("harbor"),
         "HARBOR_USER": "robot$platform-ops",
         "HARBOR_PASSWORD": secrets.token_hex(16),
+        "HARBOR_RELEASE_USER": "robot$releases",
+        "HARBOR_RELEASE_PASSWORD": secrets.token_hex(16),
         "REGISTRY": url("harbor").removeprefix("http://"),
         "ARGOCD_URL": url("argocd"),
         "ARGOCD_TOKEN": secrets.token_hex(24),
+        "ARGOCD_RELEASE_TOKEN": web_token(iss="argocd", sub="releases:apiKey"),
         "KUBERNETES_DEV_URL": url("kubernetes_dev"),
         "KUBERNETES_RC_URL": url("kubernetes_rc"),
         "KUBERNETES_PROD_URL": url("kubernetes_prod"),
         "KUBERNETES_TOKEN": secrets.token_hex(24),
+        "KUBERNETES_READER_TOKEN": web_token(
+            iss="kubernetes/serviceaccount", sub="system:serviceaccount:platform-ops:releases"
+        ),
         "OBJECT_STORE_URL": url("object_store"),
         "OBJECT_STORE_ACCESS_KEY": "platform-ops",
         "OBJECT_STORE_SECRET_KEY": secrets.token_hex(20),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hmac
 import html
 import json
 import time
@@ -30,6 +29,12 @@ PROJECT: Object = {
     },
     "status": {},
 }
+RELEASES = frozenset({("applications", "get"), ("applications", "sync")})
+"""Policy of the account `releases`, over all projects."""
+RESOURCES = frozenset({"clusters", "projects", "applications", "repositories", "accounts", "logs", "exec"})
+ACTIONS = frozenset({"get", "create", "update", "delete", "sync", "override", "action", "invoke"})
+"""What may be asked for (util/rbac/rbac.go)."""
+METHODS = {"GET": "get", "POST": "create", "DELETE": "delete"}
 STATUS_OF_CODE = {2: 500, 3: 400, 5: 404, 7: 403, 9: 400, 16: 401}
 """HTTP status of the gRPC codes Argo CD answers with."""
 
@@ -58,6 +63,8 @@ def create_app(
     api = Api(controller, environment["ARGOCD_TOKEN"])
     app = FastAPI(title="Argo CD stand-in", openapi_url=None)
     app.state.controller = controller
+    # The token of `releases` is not there in tests of other things.
+    app.state.accounts = {environment["ARGOCD_TOKEN"]: "admin", environment.get("ARGOCD_RELEASE_TOKEN"): "releases"}
     _answer_errors(app, api)
     _add_open_routes(app, api)
     _add_application_routes(app, api)
@@ -65,12 +72,22 @@ def create_app(
     return app
 
 
+def _account(request: Request) -> str | None:
+    accounts: Mapping[str | None, str] = request.app.state.accounts
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return accounts.get(token) if scheme == "Bearer" else None
+
+
+def _may(account: str, resource: str, action: str) -> bool:
+    # Every account may read itself and ask what it may do.
+    return account == "admin" or resource == "account" or (resource, action) in RELEASES
+
+
 def _failure(code: int, message: str) -> Response:
     return JSONResponse({"error": message, "code": code, "message": message}, STATUS_OF_CODE[code])
 
 
 def _answer_errors(app: FastAPI, api: Api) -> None:
-    expected = f"Bearer {api.token}".encode()
 
     @app.exception_handler(ApiError)
     def api_error(request: Request, error: ApiError) -> Response:
@@ -92,9 +109,15 @@ def _answer_errors(app: FastAPI, api: Api) -> None:
         kind = request.headers.get("content-type", "").partition(";")[0]
         if request.method not in ("GET", "HEAD") and kind != "application/json":
             return PlainTextResponse("Invalid content type", 415)
-        given = request.headers.get("authorization", "").encode()
-        if path != "/api/v1/session" and not hmac.compare_digest(given, expected):
+        if path == "/api/v1/session":
+            return await proceed(request)
+        account = _account(request)
+        if account is None:
             return _failure(16, "no session information")
+        resource, _, rest = path.removeprefix("/api/v1/").partition("/")
+        action = "sync" if rest.endswith(("/sync", "/operation")) else METHODS[request.method]
+        if resource in RESOURCES and not _may(account, resource, action):
+            return _failure(7, "permission denied")
         return await proceed(request)
 
 
@@ -185,12 +208,15 @@ def _add_settings_routes(app: FastAPI, api: Api) -> None:
         return api.session(parse(body))
 
     @app.get("/api/v1/session/userinfo")
-    def user_info() -> Object:
-        return {"loggedIn": True, "username": "admin", "iss": "argocd"}
+    def user_info(request: Request) -> Object:
+        return {"loggedIn": True, "username": _account(request), "iss": "argocd"}
 
-    @app.get("/api/v1/account/can-i/applications/{action}/{subresource:path}")
-    def can_i(action: str, subresource: str) -> Object:
-        return {"value": "yes"}
+    @app.get("/api/v1/account/can-i/{resource}/{action}/{subresource:path}")
+    def can_i(request: Request, resource: str, action: str, subresource: str) -> Object:
+        for known, word in ((ACTIONS, action), (RESOURCES, resource)):
+            if word not in known:
+                raise ApiError(3, f"{sorted(known)} does not contain {word}")
+        return {"value": "yes" if _may(_account(request) or "", resource, action) else "no"}
 
     @app.get("/api/v1/repositories")
     def repositories() -> Object:

@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox import effects
 from sandbox.contract import GITLAB_PEOPLE
-from sandbox.stand_ins import gitlab_changes, gitlab_deployments, gitlab_pages, gitlab_store
+from sandbox.stand_ins import gitlab_access, gitlab_changes, gitlab_deployments, gitlab_pages, gitlab_store
+from sandbox.stand_ins.gitlab_access import SCOPES, find_group
 from sandbox.stand_ins.gitlab_api import (
     ApiError,
     Given,
@@ -37,14 +38,17 @@ from sandbox.stand_ins.gitlab_api import (
     truthy,
 )
 from sandbox.stand_ins.gitlab_git import GitAnswer, http_backend
-from sandbox.stand_ins.gitlab_store import VERSION, Person, PushEvents, Row, Store, now
+from sandbox.stand_ins.gitlab_store import VERSION, Person, PushEvents, Row, Store, Token, now
 
-SCOPES = ["api", "read_repository", "write_repository"]
+GIT_SCOPES = {
+    "git-upload-pack": frozenset({"api", "read_repository", "write_repository"}),
+    "git-receive-pack": frozenset({"api", "write_repository"}),
+}
+OWNER = 50
 PATH_RULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?<!\.git)(?<!\.atom)")
 BAD_PATH = "can contain only letters, digits, '_', '-' and '.'. Cannot start with '-', end in '.git' or end in '.atom'"
 HOOK_TOKENS = ("token", "signing_token")
 SIGNING_TOKEN = re.compile(r"whsec_[A-Za-z0-9+/]{43}=")
-GIT_SERVICES = ("git-upload-pack", "git-receive-pack")
 
 api = APIRouter(prefix="/api/v4")
 site = APIRouter()
@@ -68,7 +72,9 @@ def create_app(environment: Mapping[str, str], folder: Path, *, send: gitlab_sto
     :param send: posts webhooks; tests keep them instead.
     """
     tokens = {
-        environment[variable]: Person(number, username, username == "platform-bot")
+        environment[variable]: Token(
+            number, Person(number, username, username == "platform-bot"), "sandbox", SCOPES, None
+        )
         for number, (variable, username) in enumerate(GITLAB_PEOPLE.items(), start=1)
         if variable in environment
     }
@@ -80,9 +86,16 @@ def create_app(environment: Mapping[str, str], folder: Path, *, send: gitlab_sto
     app.add_middleware(RawApiPaths)
     app.add_exception_handler(ApiError, _refusal)
     app.add_exception_handler(HTTPException, _odd_path)
-    for router in (api, gitlab_changes.router, gitlab_deployments.router, site, gitlab_pages.router):
+    for router in (
+        api,
+        gitlab_access.router,
+        gitlab_changes.router,
+        gitlab_deployments.router,
+        site,
+        gitlab_pages.router,
+    ):
         app.include_router(router)
-    events.resume(next(iter(tokens.values())))
+    events.resume(next(iter(tokens.values())).person)
     return app
 
 
@@ -103,34 +116,13 @@ def version(person: ThePerson) -> Row:
     return {"version": VERSION, "revision": "0000000000a"}
 
 
-@api.get("/user")
-def user(person: ThePerson, world: TheWorld) -> Row:
-    return {**(world.user_row(person) or {}), "email": person.email, "is_admin": person.admin, "bot": False}
-
-
-@api.get("/personal_access_tokens/self")
-def token(person: ThePerson) -> Row:
-    return {
-        "id": person.id,
-        "name": "sandbox",
-        "description": None,
-        "revoked": False,
-        "active": True,
-        "created_at": "2025-01-01T00:00:00.000Z",
-        "last_used_at": now(),
-        "expires_at": None,
-        "scopes": SCOPES,
-        "user_id": person.id,
-    }
-
-
 @api.post("/groups", status_code=201)
 def make_group(given: Given, person: ThePerson, world: TheWorld) -> Row:
     required(given, "name", "path")
     if not PATH_RULE.fullmatch(given["path"]):
         raise ApiError(400, f'Failed to save group {{:path=>["{BAD_PATH}"]}}')
     with world.store.change("groups"):
-        parent = _group(world, str(given["parent_id"])) if given.get("parent_id") else None
+        parent = find_group(world, str(given["parent_id"])) if given.get("parent_id") else None
         full_path = f"{parent['full_path']}/{given['path']}" if parent else given["path"]
         if any(one["full_path"].lower() == full_path.lower() for one in world.store.groups):
             raise ApiError(400, 'Failed to save group {:path=>["has already been taken"]}')
@@ -144,20 +136,13 @@ def make_group(given: Given, person: ThePerson, world: TheWorld) -> Row:
             "visibility": "private",
             "web_url": f"{world.address}/groups/{full_path}",
         }
-        world.store.groups.append(made)
+        world.store.groups.append(made | {"members": {str(person.id): OWNER}})
     return made
-
-
-def _group(world: World, reference: str) -> Row:
-    for one in world.store.groups:
-        if reference in (str(one["id"]), one["full_path"]):
-            return one
-    raise not_found("Group")
 
 
 @api.get("/groups/{group}")
 def show_group(group: str, person: ThePerson, world: TheWorld) -> Row:
-    return _group(world, unquote(group))
+    return {name: value for name, value in find_group(world, unquote(group)).items() if name != "members"}
 
 
 def project_row(world: World, project: Row) -> Row:
@@ -180,7 +165,6 @@ def project_row(world: World, project: Row) -> Row:
         "ssh_url_to_repo": f"git@gitlab.example.com:{path}.git",
         "web_url": world.web_url(project),
         "merge_method": "merge",
-        "permissions": {"project_access": None, "group_access": {"access_level": 40, "notification_level": 3}},
     }
 
 
@@ -194,7 +178,7 @@ def make_project(given: Given, person: ThePerson, world: TheWorld) -> Row:
         raise ApiError(400, {"path": [BAD_PATH]})
     with world.store.change("projects"):
         wanted = given.get("namespace_id")
-        namespace = _group(world, str(wanted))["full_path"] if wanted else person.username
+        namespace = find_group(world, str(wanted))["full_path"] if wanted else person.username
         full_path = f"{namespace}/{path}"
         if world.store.project(full_path):
             taken = ["has already been taken"]
@@ -214,7 +198,7 @@ def make_project(given: Given, person: ThePerson, world: TheWorld) -> Row:
 def list_projects(request: Request, given: Given, person: ThePerson, world: TheWorld) -> JSONResponse:
     search = given.get("search", "").lower()
     rows = [one for one in reversed(world.store.projects) if search in one["path_with_namespace"].lower()]
-    hidden = ("permissions", "merge_method", "archived", "empty_repo") if truthy(given.get("simple")) else ()
+    hidden = ("merge_method", "archived", "empty_repo") if truthy(given.get("simple")) else ()
 
     def show(row: Row) -> Row:
         return {name: value for name, value in project_row(world, row).items() if name not in hidden}
@@ -292,7 +276,7 @@ def sandbox_state(world: TheWorld) -> Row:
     return effects.state(world.store.effects)
 
 
-def _git_person(request: Request, world: World) -> Person | None:
+def _git_token(request: Request, world: World) -> Token | None:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -300,25 +284,30 @@ def _git_person(request: Request, world: World) -> Person | None:
         _, _, password = base64.b64decode(value).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
-    return world.tokens.get(password)
+    token = world.token(password)
+    return None if token is None or token.expired else token
 
 
 @site.api_route("/{path:path}.git/{service:path}", methods=["GET", "POST"])
 async def git_over_http(request: Request, path: str, service: str, world: TheWorld) -> Response:
-    person = _git_person(request, world)
-    if person is None:
+    token = _git_token(request, world)
+    if token is None:
         said = "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was "
         said += "incorrect or you're required to use a token instead of a password.\n"
         return PlainTextResponse(said, 401, {"WWW-Authenticate": 'Basic realm="GitLab"'})
     asked = request.query_params.get("service") if service == "info/refs" else service
     project = world.store.project(path)
-    if project is None or asked not in GIT_SERVICES:
+    if project is None or asked not in GIT_SCOPES:
         said = "The project you were looking for could not be found or you don't have permission to view it.\n"
         return PlainTextResponse(said, 404)
+    if not GIT_SCOPES[asked] & set(token.scopes):
+        # lib/gitlab/git_access.rb, auth_upload and auth_download
+        said = "upload" if asked == "git-receive-pack" else "download"
+        return PlainTextResponse(f"You are not allowed to {said} code.", 403)
     with tempfile.TemporaryFile() as body:
         async for chunk in request.stream():
             body.write(chunk)
-        return await run_in_threadpool(_git_answer, request, world, project, person, service, body)
+        return await run_in_threadpool(_git_answer, request, world, project, token.person, service, body)
 
 
 def _git_answer(

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 
 from sandbox.stand_ins.gitlab_git import BareRepository, GitCommit
-from sandbox.stand_ins.gitlab_store import Person, PushEvents, Row, Store
+from sandbox.stand_ins.gitlab_store import Person, PushEvents, Row, Store, Token
 
 PER_PAGE = 20
 MOST_PER_PAGE = 100
@@ -24,10 +24,10 @@ class ApiError(Exception):
     :param key: ``message`` where GitLab's services speak, ``error`` where Grape checks parameters.
     """
 
-    def __init__(self, status: int, said: Any, *, key: str = "message") -> None:
+    def __init__(self, status: int, said: Any, *, key: str = "message", **more: str) -> None:
         super().__init__(said)
         self.status = status
-        self.body = {key: said}
+        self.body = {key: said, **more}
 
 
 def not_found(what: str) -> ApiError:
@@ -38,17 +38,30 @@ def not_found(what: str) -> ApiError:
 class World:
     """The instance: its state, its people and its address.
 
-    :param tokens: person behind each token.
+    :param contract: the tokens of the contract, which nobody made here.
     """
 
     store: Store
     events: PushEvents
     address: str
-    tokens: Mapping[str, Person]
+    contract: Mapping[str, Token]
     people: Mapping[int, Person] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.people = {person.id: person for person in self.tokens.values()}
+        self.people = {token.person.id: token.person for token in self.contract.values()}
+
+    def token(self, secret: str) -> Token | None:
+        made = next((row for row in self.store.tokens if row["token"] == secret), None)
+        if made is None:
+            return self.contract.get(secret)
+        person = self.people[made["user_id"]]
+        return Token(made["id"], person, made["name"], tuple(made["scopes"]), made["expires_at"])
+
+    def access_level(self, project: Row, user_id: int) -> int | None:
+        """Return the highest level in the groups above a project."""
+        path = project["path_with_namespace"]
+        above = [group for group in self.store.groups if path.startswith(f"{group['full_path']}/")]
+        return max((group["members"].get(str(user_id), 0) for group in above), default=0) or None
 
     def web_url(self, project: Row, *rest: str) -> str:
         return "/".join([self.address, project["path_with_namespace"], *(["-", *rest] if rest else [])])
@@ -108,17 +121,33 @@ def the_world(request: Request) -> World:
     return world
 
 
-def the_person(request: Request, world: Annotated[World, Depends(the_world)]) -> Person:
+EXPIRED = "Token is expired. You can either do re-authorization or token refresh."
+NO_SCOPE = "The request requires higher privileges than provided by the access token."
+
+
+def the_token(request: Request, world: Annotated[World, Depends(the_world)]) -> Token:
+    """Refuse as lib/api/api_guard.rb does: unknown, ended, and for the scope."""
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    token = request.headers.get("private-token") or (bearer if scheme.lower() == "bearer" else "")
-    person = world.tokens.get(token)
-    if person is None:
+    token = world.token(request.headers.get("private-token") or (bearer if scheme.lower() == "bearer" else ""))
+    if token is None:
         raise ApiError(401, "401 Unauthorized")
-    return person
+    if token.expired:
+        raise ApiError(401, "invalid_token", key="error", error_description=EXPIRED)
+    # A token may always look at itself (lib/api/personal_access_tokens/self_information.rb).
+    itself = request.url.path.endswith("/personal_access_tokens/self")
+    scopes = {"api"} | ({"read_api"} if request.method == "GET" else set())
+    if not itself and not scopes & set(token.scopes):
+        raise ApiError(403, "insufficient_scope", key="error", error_description=NO_SCOPE, scope=" ".join(scopes))
+    return token
+
+
+def the_person(token: Annotated[Token, Depends(the_token)]) -> Person:
+    return token.person
 
 
 Given = Annotated[Row, Depends(parameters)]
 TheWorld = Annotated[World, Depends(the_world)]
+TheToken = Annotated[Token, Depends(the_token)]
 ThePerson = Annotated[Person, Depends(the_person)]
 
 

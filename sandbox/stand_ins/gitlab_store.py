@@ -32,7 +32,7 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 NEWEST_COMMITS = 20
 
 TABLES = (
-    "effects", "groups", "projects", "hooks", "statuses", "environments", "deployments", "merge_requests",
+    "effects", "tokens", "groups", "projects", "hooks", "statuses", "environments", "deployments", "merge_requests",
     "deliveries", "reported",
 )  # fmt: skip
 
@@ -56,6 +56,24 @@ class Person:
         return f"{self.username}@example.com"
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A personal access token.
+
+    :param expires_at: the day at whose beginning it ends.
+    """
+
+    id: int
+    person: Person
+    name: str
+    scopes: tuple[str, ...]
+    expires_at: str | None
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC).date().isoformat()
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -72,6 +90,7 @@ class Store:
         kept: Row = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._ids: dict[str, int] = kept.get("ids", {})
         self.effects: dict[str, int] = kept.get("effects", {})
+        self.tokens: list[Row] = kept.get("tokens", [])
         self.groups: list[Row] = kept.get("groups", [])
         self.projects: list[Row] = kept.get("projects", [])
         self.hooks: list[Row] = kept.get("hooks", [])

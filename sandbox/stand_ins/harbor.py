@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from sandbox import effects
-from sandbox.stand_ins.harbor_auth import Raw, basic_user, error_response
+from sandbox.stand_ins.harbor_auth import Raw, Robot, basic_robot, error_response, robots
 from sandbox.stand_ins.harbor_registry import add_registry
 from sandbox.stand_ins.harbor_store import NEVER, HarborError, Row, Store, not_found
 
@@ -50,11 +50,16 @@ def create_app(environment: Mapping[str, str], folder: Path, *, clock: Callable[
         message = f"method {request.method} is not allowed"
         return error_response(HarborError(405, "METHOD_NOT_ALLOWED", message))
 
-    def allow(request: Request) -> None:
-        if not basic_user(request, environment):
+    def allow(request: Request, permission: str) -> Robot:
+        robot = basic_robot(request, environment)
+        if robot is None:
             raise HarborError(401, "UNAUTHORIZED", "unauthorized")
+        if permission and permission not in robot.permissions:
+            raise HarborError(403, "FORBIDDEN", "forbidden")
+        return robot
 
     _add_system_routes(app, store, environment)
+    _add_account_routes(app, environment, allow)
     _add_project_routes(app, store, environment, allow)
     _add_artifact_routes(app, store, allow)
     _add_tag_routes(app, store, allow)
@@ -64,7 +69,8 @@ def create_app(environment: Mapping[str, str], folder: Path, *, clock: Callable[
     return app
 
 
-Allow = Callable[[Request], None]
+Allow = Callable[[Request, str], Robot]
+"""Refuses who lacks a permission (none: who is nobody) and returns who asks."""
 
 
 def _parsed(body: bytes) -> Row:
@@ -111,9 +117,24 @@ def _add_system_routes(app: FastAPI, store: Store, environment: Mapping[str, str
     @app.get(API + "/systeminfo")
     def system_info(request: Request) -> Any:
         public = {"auth_mode": "db_auth", "self_registration": False}
-        if not basic_user(request, environment):
+        if not basic_robot(request, environment):
             return public
         return public | {"harbor_version": "v2.14.0-sandbox", "registry_url": environment["REGISTRY"]}
+
+
+def _add_account_routes(app: FastAPI, environment: Mapping[str, str], allow: Allow) -> None:
+    @app.get(API + "/users/current/permissions")
+    def permissions(request: Request, scope: str = "") -> Any:
+        robot = allow(request, "")
+        held = [permission.split(":") for permission in sorted(robot.permissions)]
+        # Without a scope, Harbor says null (GetCurrentUserPermissions in user.go).
+        return [{"resource": resource, "action": action} for resource, action in held] if scope else None
+
+    @app.get(API + "/robots")
+    def list_robots(request: Request) -> Response:
+        allow(request, "robot:list")
+        rows = [{"name": robot.login, "level": "system", "expires_at": -1} for robot in robots(environment).values()]
+        return _page(request, rows)
 
 
 def _add_project_routes(app: FastAPI, store: Store, environment: Mapping[str, str], allow: Allow) -> None:
@@ -129,21 +150,21 @@ def _add_project_routes(app: FastAPI, store: Store, environment: Mapping[str, st
     @app.get(API + "/projects")
     def list_projects(request: Request) -> Response:
         # Nobody, and somebody with a wrong password, sees the public projects (ListProjects in project.go).
-        known = basic_user(request, environment)
+        known = basic_robot(request, environment)
         wanted = request.query_params.get("name", "")
         rows = [row for row in store.projects() if known or row["metadata"]["public"] == "true"]
         return _page(request, [shown(row) for row in rows if wanted in row["name"]])
 
     @app.head(API + "/projects")
     def has_project(request: Request, project_name: str = "") -> Response:
-        allow(request)
+        allow(request, "")
         if not any(row["name"] == project_name for row in store.projects()):
             raise not_found(f"project {project_name} not found")
         return Response()
 
     @app.post(API + "/projects")
     def create_project(request: Request, body: Raw) -> Response:
-        allow(request)
+        allow(request, "project:create")
         wanted = _parsed(body)
         metadata = {name: str(value) for name, value in (wanted.get("metadata") or {}).items()}
         project = store.create_project(str(wanted.get("project_name", "")), metadata)
@@ -151,12 +172,12 @@ def _add_project_routes(app: FastAPI, store: Store, environment: Mapping[str, st
 
     @app.get(PROJECT)
     def get_project(request: Request, project: str) -> Any:
-        allow(request)
+        allow(request, "")
         return shown(store.project(project))
 
     @app.post(PROJECT + "/immutabletagrules")
     def create_rule(request: Request, project: str, body: Raw) -> Response:
-        allow(request)
+        allow(request, "immutable-tag:create")
         rule = _parsed(body)
         selectors = [*rule.get("tag_selectors", []), *rule.get("scope_selectors", {}).get("repository", [])]
         if any(selector.get("kind") != "doublestar" or not selector.get("pattern") for selector in selectors):
@@ -166,12 +187,12 @@ def _add_project_routes(app: FastAPI, store: Store, environment: Mapping[str, st
 
     @app.get(PROJECT + "/immutabletagrules")
     def list_rules(request: Request, project: str) -> Response:
-        allow(request)
+        allow(request, "immutable-tag:list")
         return _page(request, store.rules(store.project(project)))
 
     @app.get(REPOSITORIES)
     def list_repositories(request: Request, project: str) -> Response:
-        allow(request)
+        allow(request, "repository:list")
         rows = store.repositories(store.project(project))
         keys = ("id", "project_id", "name", "artifact_count")
         return _page(request, [{key: row[key] for key in keys} | {"creation_time": row["created"]} for row in rows])
@@ -252,34 +273,34 @@ def _matches(store: Store, artifact: Row, query: str) -> bool:
 def _add_artifact_routes(app: FastAPI, store: Store, allow: Allow) -> None:
     @app.get(ARTIFACTS)
     def list_artifacts(request: Request, project: str, repository: str) -> Response:
-        allow(request)
+        allow(request, "artifact:list")
         query = request.query_params.get("q", "")
         rows = [row for row in store.artifacts(_name(project, repository)) if _matches(store, row, query)]
         return _page(request, [_shown(store, request, row) for row in rows])
 
     @app.get(ARTIFACT)
     def get_artifact(request: Request, project: str, repository: str, reference: str) -> Any:
-        allow(request)
+        allow(request, "artifact:read")
         return _shown(store, request, store.artifact(_name(project, repository), reference))
 
 
 def _add_tag_routes(app: FastAPI, store: Store, allow: Allow) -> None:
     @app.get(ARTIFACT + "/tags")
     def list_tags(request: Request, project: str, repository: str, reference: str) -> Response:
-        allow(request)
+        allow(request, "tag:list")
         artifact = store.artifact(_name(project, repository), reference)
         return _page(request, _tags(store, artifact, immutable=_flag(request, "with_immutable_status")))
 
     @app.post(ARTIFACT + "/tags")
     def create_tag(request: Request, project: str, repository: str, reference: str, body: Raw) -> Response:
-        allow(request)
+        allow(request, "tag:create")
         tag = str(_parsed(body).get("name", ""))
         store.create_tag(store.artifact(_name(project, repository), reference), tag)
         return Response(status_code=201)
 
     @app.delete(ARTIFACT + "/tags/{tag}")
     def delete_tag(request: Request, project: str, repository: str, reference: str, tag: str) -> Response:
-        allow(request)
+        allow(request, "tag:delete")
         store.delete_tag(store.artifact(_name(project, repository), reference), tag)
         return Response()
 
@@ -287,13 +308,13 @@ def _add_tag_routes(app: FastAPI, store: Store, allow: Allow) -> None:
 def _add_scan_routes(app: FastAPI, store: Store, allow: Allow) -> None:
     @app.post(ARTIFACT + "/scan")
     def scan(request: Request, project: str, repository: str, reference: str) -> Response:
-        allow(request)
+        allow(request, "scan:create")
         store.start_scan(store.artifact(_name(project, repository), reference))
         return Response(status_code=202)
 
     @app.get(ARTIFACT + "/additions/vulnerabilities")
     def vulnerabilities(request: Request, project: str, repository: str, reference: str) -> Any:
-        allow(request)
+        allow(request, "artifact:read")
         report = store.scan_report(store.artifact(_name(project, repository), reference))
         return {_reports(request)[0]: report} if report else {}
 

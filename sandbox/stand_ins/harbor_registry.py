@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from sandbox.stand_ins.harbor_auth import Raw, basic_user, error_response
+from sandbox.stand_ins.harbor_auth import Raw, basic_robot, error_response
 from sandbox.stand_ins.harbor_store import DIGEST, TAG, HarborError, Store, stamp
 
 TOKEN_SECONDS = 1800
@@ -74,7 +74,7 @@ class Registry:
         """Like Harbor's: wrong credentials count as nobody, who gets a token for nothing, or 401 without a scope."""
         if request.query_params.get("service") != "harbor-registry":
             return Response(f"Unable to handle service: {request.query_params.get('service', '')}", 400)
-        known = basic_user(request, self.environment)
+        known = basic_robot(request, self.environment)
         scopes = [scope for value in request.query_params.getlist("scope") for scope in value.split()]
         if not known and not scopes:
             return Response(status_code=401)
@@ -83,7 +83,7 @@ class Registry:
             kind, _, rest = scope.partition(":")
             name, _, actions = rest.rpartition(":")
             if kind == "repository" and known:
-                access[name] = actions.split(",")
+                access[name] = [one for one in actions.split(",") if f"repository:{one}" in known.permissions]
         payload = {"until": self.store.clock() + TOKEN_SECONDS, "access": access}
         body = base64.urlsafe_b64encode(json.dumps(payload).encode()).decode()
         return JSONResponse(
@@ -112,7 +112,7 @@ class Registry:
         """Refuse as src/server/middleware/v2auth does, which says everything twice, also that a project is missing."""
         action = ACTIONS.get(request.method, "push")
         granted = self._bearer(request)
-        basic = basic_user(request, self.environment)
+        basic = basic_robot(request, self.environment)
         if not name:
             if not basic and granted is None:
                 raise self._challenge(request, "", "unauthorized")
@@ -120,7 +120,8 @@ class Registry:
         project = name.partition("/")[0]
         if not any(row["name"] == project for row in self.store.projects()):
             raise _unauthorized(f"project {project} not found", "")
-        if not basic and action not in (granted or {}).get(name, set()):
+        allowed = f"repository:{action}" in basic.permissions if basic else action in (granted or {}).get(name, set())
+        if not allowed:
             message = f"unauthorized to access repository: {name}, action: {action}"
             raise self._challenge(request, f',scope="repository:{name}:{action}"', message)
 

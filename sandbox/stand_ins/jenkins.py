@@ -13,13 +13,12 @@ import hashlib
 import hmac
 import html
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote
 from xml.etree import ElementTree as ET
-from xml.sax.saxutils import escape
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
@@ -32,23 +31,6 @@ VERSION = "2.516.3"
 FOLDER = "com.cloudbees.hudson.plugins.folder.Folder"
 RESULT_COLORS = {"SUCCESS": "blue", "UNSTABLE": "yellow", "FAILURE": "red"}
 _BUILD_PAGE = re.compile(r"/job/.+/\d+/?")
-
-
-def job_config(git_url: str, quiet_seconds: int, parameters: Sequence[str]) -> str:
-    """Return the config.xml of a job that builds what its string parameters name."""
-    definitions = "".join(
-        f"<hudson.model.StringParameterDefinition><name>{escape(name)}</name><defaultValue/><trim>true</trim>"
-        "</hudson.model.StringParameterDefinition>"
-        for name in parameters
-    )
-    return (
-        "<?xml version='1.1' encoding='UTF-8'?>\n"
-        "<project><properties><hudson.model.ParametersDefinitionProperty>"
-        f"<parameterDefinitions>{definitions}</parameterDefinitions></hudson.model.ParametersDefinitionProperty></properties>"
-        '<scm class="hudson.plugins.git.GitSCM"><userRemoteConfigs><hudson.plugins.git.UserRemoteConfig>'
-        f"<url>{escape(git_url)}</url></hudson.plugins.git.UserRemoteConfig></userRemoteConfigs></scm>"
-        f"<quietPeriod>{quiet_seconds}</quietPeriod><disabled>false</disabled><concurrentBuild>true</concurrentBuild></project>"
-    )
 
 
 def create_app(environment: Mapping[str, str], folder: Path) -> FastAPI:
@@ -86,6 +68,14 @@ def create_app(environment: Mapping[str, str], folder: Path) -> FastAPI:
         name = environment["JENKINS_USER"]
         facts = {"anonymous": False, "authenticated": True, "authorities": ["authenticated"], "name": name}
         return _answer({"_class": "hudson.security.WhoAmI", **facts}, tree)
+
+    @app.get("/pluginManager/api/json")
+    def plugins() -> Response:
+        return _error_page(403, f"{environment['JENKINS_USER']} is missing the Overall/SystemRead permission")
+
+    @app.get("/blue/rest/organizations/jenkins/{path:path}")
+    def blue_ocean(path: str) -> Response:
+        return server.in_blue_ocean([name for name in path.split("/") if name])
 
     @app.get("/crumbIssuer/api/json")
     def crumb() -> Response:
@@ -325,6 +315,13 @@ class _Server:
             title = html.escape(f"{build.job} #{build.number}: {build.result or 'running'}")
             return HTMLResponse(f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>")
         raise HTTPException(404, "Not Found")
+
+    def in_blue_ocean(self, path: list[str]) -> Response:
+        """Say what our account may do with a job (blueocean-plugin, AbstractPipelineImpl)."""
+        job = self._job("/".join(path[1::2]))
+        permissions = {"create": True, "configure": False, "read": True, "start": True, "stop": True}
+        name = job.path.rpartition("/")[2]
+        return JSONResponse({"name": name, "fullName": job.path, "organization": "jenkins", "permissions": permissions})
 
     def _test_report(self, build: Build) -> dict[str, Any]:
         suite = {"name": "pytest", "cases": self.controller.test_cases(build)}

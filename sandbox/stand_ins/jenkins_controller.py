@@ -9,11 +9,12 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
 
 from sandbox import effects
 from sandbox.stand_ins.jenkins_builds import BuildRun
@@ -57,6 +58,23 @@ class Build:
     ended: float | None = None
     result: str | None = None
     counts: dict[str, int] = field(default_factory=dict)
+
+
+def job_config(git_url: str, quiet_seconds: int, parameters: Sequence[str]) -> str:
+    """Return the config.xml of a job that builds what its string parameters name."""
+    definitions = "".join(
+        f"<hudson.model.StringParameterDefinition><name>{escape(name)}</name><defaultValue/><trim>true</trim>"
+        "</hudson.model.StringParameterDefinition>"
+        for name in parameters
+    )
+    return (
+        "<?xml version='1.1' encoding='UTF-8'?>\n"
+        "<project><properties><hudson.model.ParametersDefinitionProperty>"
+        f"<parameterDefinitions>{definitions}</parameterDefinitions></hudson.model.ParametersDefinitionProperty></properties>"
+        '<scm class="hudson.plugins.git.GitSCM"><userRemoteConfigs><hudson.plugins.git.UserRemoteConfig>'
+        f"<url>{escape(git_url)}</url></hudson.plugins.git.UserRemoteConfig></userRemoteConfigs></scm>"
+        f"<quietPeriod>{quiet_seconds}</quietPeriod><disabled>false</disabled><concurrentBuild>true</concurrentBuild></project>"
+    )
 
 
 def read_job(path: str, root: ET.Element) -> Job:

@@ -6,8 +6,6 @@ Shapes follow kubernetes/api/openapi-spec and the texts of k8s.io/apimachinery/p
 from __future__ import annotations
 
 import copy
-import hmac
-import json
 import re
 import threading
 import time
@@ -42,6 +40,10 @@ PATH = re.compile(
     r"(?:api/v1|apis/(?P<group>[^/]+)/v1)"
     r"(?:/namespaces/(?P<namespace>[^/]+)(?=/.))?/(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?"
 )
+VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+READER = "system:serviceaccount:platform-ops:releases"
+READER_RULES = frozenset({("get", "apps", "deployments"), ("list", "", "pods"), ("list", "", "events")})
+"""What the reader may do, in every namespace and not over all of them: a Role in each."""
 SET_BASED = re.compile(r"\s*([^\s!=,()]+)\s+(in|notin)\s*\(([^)]*)\)\s*")
 
 
@@ -92,6 +94,31 @@ def _parse(body: bytes) -> Object:
     return value
 
 
+def _allowed(rules: frozenset[tuple[str, str, str]] | None, verb: str, group: str, resource: str, space: str) -> bool:
+    """Say whether RBAC allows it; `rules` is None for the cluster's administrator."""
+    return rules is None or (bool(space) and (verb, group, resource) in rules)
+
+
+def _review(body: bytes, rules: frozenset[tuple[str, str, str]] | None) -> Object:
+    """Answer a SelfSubjectAccessReview (k8s.io/kubernetes/pkg/registry/authorization/selfsubjectaccessreview)."""
+    review = _parse(body)
+    asked = (review.get("spec") or {}).get("resourceAttributes")
+    if not isinstance(asked, dict):
+        message = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        raise StatusError(422, "Invalid", f'SelfSubjectAccessReview.authorization.k8s.io "" is invalid: {message}')
+    resource = "/".join(filter(None, (asked.get("resource", ""), asked.get("subresource", ""))))
+    allowed = _allowed(rules, asked.get("verb", ""), asked.get("group", ""), resource, asked.get("namespace", ""))
+    return review | {"status": {"allowed": allowed}}
+
+
+def _forbidden(verb: str, resource: Resource, namespace: str, name: str) -> StatusError:
+    qualified = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+    named = f'{qualified} "{name}"' if name else qualified
+    where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    said = f'cannot {verb} resource "{resource.plural}" in API group "{resource.group}" {where}'
+    return StatusError(403, "Forbidden", f'{named} is forbidden: User "{READER}" {said}')
+
+
 class Server:
     """Verbs on resources."""
 
@@ -99,17 +126,25 @@ class Server:
         self.store = store
         self.cluster = cluster
 
-    def answer(self, method: str, path: str, query: Mapping[str, str], content_type: str, body: bytes) -> Response:
+    def answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        content_type: str,
+        body: bytes,
+        rules: frozenset[tuple[str, str, str]] | None,
+    ) -> Response:
         """Answer one authenticated request.
 
+        :param rules: what the account may do; None for everything.
         :raises StatusError: with the Status to answer.
         """
         fixed = self._discovery(path) if method == "GET" else None
         if fixed is not None:
             return JSONResponse(fixed)
         if method == "POST" and path == "apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
-            review = json.loads(body) | {"status": {"allowed": True}}
-            return JSONResponse(review, 201)
+            return JSONResponse(_review(body, rules), 201)
         found = PATH.fullmatch(path)
         resource = RESOURCES.get(found["plural"]) if found else None
         if found is None or resource is None or (found["group"] or "") != resource.group:
@@ -117,6 +152,9 @@ class Server:
         if query.get("watch") in ("1", "true"):
             raise StatusError(405, "MethodNotAllowed", "this stand-in does not watch; list instead")
         namespace, name = found["namespace"] or "", found["name"] or ""
+        verb = VERBS.get(method) or ("get" if name else "list")
+        if not _allowed(rules, verb, resource.group, resource.plural, namespace):
+            raise _forbidden(verb, resource, namespace, name)
         with self.store.lock:
             code, answer = self._verb(method, resource, namespace, name, query, content_type, body)
             self.store.save()
@@ -227,7 +265,8 @@ def create_app(
     server = Server(store, cluster)
     app = FastAPI(title=f"Kubernetes stand-in ({variant})", openapi_url=None)
     app.state.cluster = cluster
-    expected = f"Bearer {environment['KUBERNETES_TOKEN']}".encode()
+    # The reader's token is not there in tests of other things.
+    accounts = {environment["KUBERNETES_TOKEN"]: None, environment.get("KUBERNETES_READER_TOKEN"): READER_RULES}
 
     @app.get("/_sandbox/state")
     def state() -> dict[str, Any]:
@@ -236,11 +275,14 @@ def create_app(
 
     @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     def handle(request: Request, path: str, body: Annotated[bytes, Depends(raw_body)]) -> Response:
-        if not hmac.compare_digest(request.headers.get("authorization", "").encode(), expected):
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or token not in accounts:
             return JSONResponse(StatusError(401, "Unauthorized", "Unauthorized").body, 401)
         try:
             content_type = request.headers.get("content-type", "")
-            return server.answer(request.method, path.rstrip("/"), request.query_params, content_type, body)
+            return server.answer(
+                request.method, path.rstrip("/"), request.query_params, content_type, body, accounts[token]
+            )
         except StatusError as failure:
             return JSONResponse(failure.body, failure.code)
 

@@ -21,7 +21,10 @@ from platform_ops.delivery.services import service_names
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADINGS = ["What it does", "When it runs", "What it changes", "When it fails"]
-TEARDOWNS = {"release_service": ["record_evidence", "report_release"]}
+TEARDOWNS = {
+    "check_connections": ["record_evidence", "report_connections"],
+    "release_service": ["record_evidence", "report_release"],
+}
 FROM_THE_CATALOGUE = {"service": service_names}
 """Params whose enum grows with ``include/``, so it is no part of the picture."""
 HEAVY = ("kubernetes", "minio", "gitlab", "requests", "pandas", "hvac", "fastapi")
@@ -47,14 +50,14 @@ def picture(dag: Any) -> dict[str, Any]:
 def about(task: Any) -> dict[str, Any]:
     deadline = getattr(task, "deadline", None)
     return {
-        "class": type(task).__name__,
+        "class": getattr(task, "operator_class", type(task)).__name__,
         "trigger_rule": task.trigger_rule.value,
         "teardown": task.is_teardown,
         "pool": task.pool,
         "retries": task.retries,
         "deadline": deadline.total_seconds() if deadline else None,
         "returns_dag_result": task.returns_dag_result,
-    }
+    } | ({"mapped": True} if task.is_mapped else {})
 
 
 def test_every_file_is_parsed_without_an_error_into_the_dag_of_its_name(bag: Any) -> None:

@@ -29,7 +29,7 @@ def red(world: World, service: str, commit: str, step: str, *, error: str = "") 
 
 def test_a_wrong_token_for_gitops(world: World) -> None:
     path = "/api/v2/connections/gitops_default"
-    token = world.environment["GITLAB_TOKEN"]
+    token = world.environment["GITLAB_RELEASE_TOKEN"]
     fields = {"connection_id": "gitops_default", "conn_type": "git"}
     mask = {"update_mask": "password"}
     assert world.admin.api.patch(path, params=mask, json=fields | {"password": "wrong-token"}).status_code == 200

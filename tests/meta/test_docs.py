@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docs import generate
+from docs import generate, permissions
 from sandbox import connections
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,12 @@ def dags() -> list[Any]:
 
 def test_the_page_of_dags_is_what_the_generator_writes(dags: list[Any]) -> None:
     assert generate.PAGE.read_text() == generate.page(dags), "run `make docs`"
+
+
+def test_the_tables_of_permissions_are_those_of_the_rooms() -> None:
+    text = permissions.PAGE.read_text()
+    assert permissions.page(text) == text, "run `make docs`"
+    assert set(re.findall(r"<!-- permissions: (.+?) -->", text)) == set(permissions.TABLES)
 
 
 def test_every_dag_has_a_runbook_and_every_runbook_a_dag(dags: list[Any]) -> None:

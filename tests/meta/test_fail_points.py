@@ -52,7 +52,13 @@ def test_a_call_that_changes_something_is_found(tmp_path: Path, call: str) -> No
 
 @pytest.mark.parametrize(
     "call",
-    ['self.api.call("GET", "/x", what="it")', "response.json()", 'self._git("fetch", "origin")', "found.update(other)"],
+    [
+        'self.api.call("GET", "/x", what="it")',
+        "response.json()",
+        'self._git("fetch", "origin")',
+        "found.update(other)",
+        "self.write()",
+    ],
 )
 def test_a_call_that_reads_needs_none(tmp_path: Path, call: str) -> None:
     (tmp_path / "hook.py").write_text(f"{GUARDED}\n    def other(self):\n        {call}\n")

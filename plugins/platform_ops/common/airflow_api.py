@@ -58,6 +58,8 @@ def _task(task: dict[str, Any], report: dict[str, Any] | None) -> TaskRecord:
         ended_at=_time(task.get("end_date")),
         try_number=task["try_number"],
         report=report,
+        map_index=task.get("map_index", -1),
+        label=task.get("rendered_map_index") or "",
     )
 
 
@@ -116,10 +118,17 @@ class AirflowApi:
         """
         path = "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id)
         run = self.api.json("GET", path, what=f"run {run_id} of {dag_id}")
-        listed = self.api.json("GET", f"{path}/taskInstances", what=f"tasks of run {run_id}", params={"limit": PAGE})[
-            "task_instances"
-        ]
-        return _run(run, tuple(self._reporting_task(path, task) for task in listed))
+        tasks = self._listed(f"{path}/taskInstances", "task_instances", what=f"tasks of run {run_id}")
+        return _run(run, tuple(self._reporting_task(path, task) for task in tasks))
+
+    def _listed(self, path: str, key: str, *, what: str) -> list[dict[str, Any]]:
+        """Return every page of a list."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.api.json("GET", path, what=what, params={"limit": PAGE, "offset": len(found)})
+            found += page[key]
+            if not page[key] or len(found) >= page.get("total_entries", 0):
+                return found
 
     def runs(self, dag_id: str, limit: int = PAGE) -> tuple[RunRecord, ...]:
         """Return the newest runs of a DAG without their tasks.
@@ -172,11 +181,13 @@ class AirflowApi:
 
     def _reporting_task(self, run_path: str, task: dict[str, Any]) -> TaskRecord:
         touched = task["state"] not in (None, "scheduled", "queued", "upstream_failed", "removed")
-        return _task(task, self._report(run_path, task["task_id"]) if touched else None)
+        report = self._report(run_path, task["task_id"], task.get("map_index", -1)) if touched else None
+        return _task(task, report)
 
-    def _report(self, run_path: str, task_id: str) -> dict[str, Any] | None:
+    def _report(self, run_path: str, task_id: str, map_index: int) -> dict[str, Any] | None:
         path = f"{run_path}{url_path('taskInstances', task_id, 'xcomEntries', REPORT_KEY)}"
-        response = self.api.call("GET", path, what=f"the report of {task_id}", accept=(404,))
+        params = {} if map_index < 0 else {"map_index": map_index}
+        response = self.api.call("GET", path, what=f"the report of {task_id}", accept=(404,), params=params)
         value = response.json()["value"] if response.status_code == 200 else None
         return value if isinstance(value, dict) else None
 

@@ -21,6 +21,7 @@ class Impact(StrEnum):
 
     BLOCKS_DELIVERY = "impact:blocks-delivery"
     CAN_WAIT = "impact:can-wait"
+    WARNS = "impact:warns"
 
 
 RETRY_POLICY = ExceptionRetryPolicy(

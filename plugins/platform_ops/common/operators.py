@@ -80,7 +80,11 @@ class StepOperator(ReportingOperator):
         with self.reporting(context):
             report = self.run_step(context)
             self.hand_on(context, report)
-            return report.facts if self.returns_dag_result else None
+            return self.result(report)
+
+    def result(self, report: StepReport) -> Any:
+        """Return what Airflow keeps as the task's result: the facts where the DAG calls them its own result."""
+        return report.facts if self.returns_dag_result else None
 
 
 class RemoteWorkOperator(StepOperator):

@@ -11,6 +11,8 @@ from typing import Any
 class TaskRecord:
     """One task of a run.
 
+    :param map_index: -1 unless the task is mapped.
+    :param label: what a mapped task stands for, as the DAG names it.
     :param report: what the step left (``common/report.py``); None when it left nothing yet.
     """
 
@@ -20,6 +22,8 @@ class TaskRecord:
     ended_at: datetime | None
     try_number: int
     report: dict[str, Any] | None
+    map_index: int = -1
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 REPORT_KEY = "report"
 """The XCom key under which every step leaves its report, also a failed or superseded one."""
@@ -15,6 +18,13 @@ class Link:
 
     title: str
     url: str
+
+
+def reported(context: Context, task_id: str) -> dict[str, Any]:
+    """Return the facts an earlier step reported: a hint, never a reason to act."""
+    report = context["ti"].xcom_pull(task_ids=task_id, key=REPORT_KEY)
+    facts = report.get("facts") if isinstance(report, dict) else None
+    return facts if isinstance(facts, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

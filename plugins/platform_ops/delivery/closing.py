@@ -6,7 +6,7 @@ ended the run without these, whoever closes it later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from platform_ops.delivery import deployments
 from platform_ops.delivery.readers import differences, observe
 from platform_ops.delivery.release import Release
 from platform_ops.delivery.verdicts import TEARDOWNS, Verdict, judge_run
-from platform_ops.evidence.document import build
-from platform_ops.evidence.store import find_end, keep
+from platform_ops.evidence.conclusion import Conclusion
+from platform_ops.evidence.recording import record as store_document
+from platform_ops.evidence.store import find_end
 from platform_ops.systems.gitlab.models import CommitStatus
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 
@@ -28,29 +29,8 @@ def record(run: RunRecord, late: str = "") -> StepReport:
 
     :param late: why the run did not do this itself.
     """
-    ending, release = judge_run(run), _release(run)
-    store = ObjectStoreHook()
-    kept = find_end(store, run, without=TEARDOWNS)
-    if kept is None:
-        kept = keep(store, run.dag_id, run.run_id, _document(run, release, ending.verdict, late))
-    differ = kept.document["differences"]
-    facts = {
-        "verdict": ending.verdict,
-        "reason": ending.reason,
-        "number": kept.number,
-        "key": kept.key,
-        "sha256": kept.sha256,
-        "observed": kept.document["observed"],
-        "differences": differ,
-        "page": release.page if release else None,
-    }
-    told = f" {' '.join(differ)}" if differ else ""
-    return StepReport(
-        f"The run is recorded as {ending.verdict}, sha256 {kept.sha256[:12]}….{told}",
-        "reused" if kept.adopted else "done",
-        facts,
-        (Link("Evidence", kept.url),),
-    )
+    ending = judge_run(run)
+    return store_document(run, ending, lambda: _conclusion(run, ending.verdict), without=TEARDOWNS, late=late)
 
 
 def _release(run: RunRecord) -> Release | None:
@@ -61,11 +41,13 @@ def _release(run: RunRecord) -> Release | None:
         return None
 
 
-def _document(run: RunRecord, release: Release | None, verdict: Verdict, late: str) -> Callable[[int], dict[str, Any]]:
+def _conclusion(run: RunRecord, verdict: str) -> Conclusion:
+    """Compare what was released with what the systems hold now."""
+    release = _release(run)
     unknown = ["No system was asked again: the run's parameters name no release, or the catalogue changed."]
     observed, silent = observe(release) if release else ({}, unknown)
     digest = run.facts("verify_image").get("digest")
-    differ = differences(observed, str(digest)) if verdict is Verdict.RELEASED else []
+    differ = differences(observed, str(digest)) if verdict == Verdict.RELEASED else []
     subject = {
         "service": str(run.conf.get("service")),
         "environment": str(run.conf.get("environment")),
@@ -74,20 +56,7 @@ def _document(run: RunRecord, release: Release | None, verdict: Verdict, late: s
         "digest": digest,
         "reason": str(run.conf.get("reason") or ""),
     }
-
-    def document(number: int) -> dict[str, Any]:
-        return build(
-            run,
-            number=number,
-            verdict=verdict,
-            subject=subject,
-            observed=observed,
-            differences=[*differ, *silent],
-            without=TEARDOWNS,
-            late=late,
-        )
-
-    return document
+    return Conclusion(subject, observed, [*differ, *silent])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +85,7 @@ def untold(run: RunRecord, evidence: Mapping[str, Any], *, late: bool = False) -
     return Untold(
         release,
         _is_ours_to_end(run, _status(release), release, str(evidence.get("sha256") or ""), late=late),
-        deployments.left_to_tell(release, judge_run(run).verdict) if deployments.may_have_begun(run) else (),
+        deployments.left_to_tell(release, Verdict(judge_run(run).verdict)) if deployments.may_have_begun(run) else (),
     )
 
 
@@ -153,6 +122,7 @@ def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepR
     if left.release is None:
         return StepReport("The run never came to a commit, so GitLab knows nothing of it.", "not needed")
     ending, release = judge_run(run), left.release
+    state = Verdict(ending.verdict).gitlab_state
     facts: dict[str, Any] = {}
     if left.status:
         proof = evidence.get("sha256")
@@ -164,12 +134,12 @@ def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepR
             release.service.project,
             release.commit,
             name=release.status_name,
-            state=ending.verdict.gitlab_state,
+            state=state,
             ref=release.branch,
             target_url=release.page,
             description=description,
         )
-        facts = {"state": str(ending.verdict.gitlab_state), "description": description}
+        facts = {"state": str(state), "description": description}
     deployments.tell(release, left.deployments)
     if left.deployments:
         facts["deployment"] = str(left.deployments[-1].state)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_ops.common.errors import Refused
 from platform_ops.common.records import RunRecord
-from platform_ops.common.report import REPORT_KEY
+from platform_ops.common.report import reported
 from platform_ops.common.settings import run_page_url
 from platform_ops.delivery.pins import Pin, is_commit, read_pin
 from platform_ops.delivery.services import Service, Target, load_service
@@ -159,13 +159,6 @@ class Release:
         with self.gitops.repository() as repository:
             text = repository.read(repository.fetch_branch(self.service.gitops_branch), self.pin_file)
         return self.read_pin(text), text
-
-
-def reported(context: Context, task_id: str) -> dict[str, Any]:
-    """Return the facts an earlier step reported: a hint, never a reason to act."""
-    report = context["ti"].xcom_pull(task_ids=task_id, key=REPORT_KEY)
-    facts = report.get("facts") if isinstance(report, dict) else None
-    return facts if isinstance(facts, dict) else {}
 
 
 def check_parameters(conf: Mapping[str, Any] | None) -> None:

@@ -15,7 +15,7 @@ from platform_ops.approvals.rules import ApprovalError, Yes
 from platform_ops.common.errors import Refused, TryAgain, with_facts
 from platform_ops.common.operators import RemoteWorkOperator, StepOperator
 from platform_ops.common.remote_work import WorkSpec
-from platform_ops.common.report import Link, StepReport
+from platform_ops.common.report import Link, StepReport, reported
 from platform_ops.delivery import deployments
 from platform_ops.delivery.images import (
     check_built_from,
@@ -30,7 +30,7 @@ from platform_ops.delivery.permission import Question, answers, approved_by, que
 from platform_ops.delivery.pinning import commit_message, open_question, planned_file, refuse_second_pin
 from platform_ops.delivery.pins import difference
 from platform_ops.delivery.policies import tree_tag
-from platform_ops.delivery.release import Release, check_parameters, reported
+from platform_ops.delivery.release import Release, check_parameters
 from platform_ops.delivery.request import request
 from platform_ops.delivery.services import Environment
 from platform_ops.delivery.source import Source

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from platform_ops.common.records import RunRecord, TaskRecord
+from platform_ops.evidence.conclusion import Ending
 from platform_ops.systems.gitlab.models import CommitState, DeploymentState
 
 TEARDOWNS = ("record_evidence", "report_release")
@@ -35,14 +35,6 @@ class Verdict(StrEnum):
 
 
 _BY_ERROR = {"ApprovalRejected": Verdict.REJECTED, "ApprovalExpired": Verdict.EXPIRED}
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """A verdict and the sentence that gives the reason."""
-
-    verdict: Verdict
-    reason: str
 
 
 def judge_run(run: RunRecord) -> Ending:

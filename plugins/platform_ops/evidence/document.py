@@ -73,7 +73,7 @@ def key(dag_id: str, run_id: str, number: int) -> str:
 def _step(task: TaskRecord) -> dict[str, Any]:
     report = task.report or {}
     return {
-        "step": task.task_id,
+        "step": f"{task.task_id} {task.label}".rstrip(),
         "state": task.state,
         "try": task.try_number,
         "started_at": _stamp(task.started_at),

@@ -43,7 +43,7 @@ from platform_ops.web.story_words import (
 LONGEST_DIFF = 400
 MOST_TROUBLES = 40
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_RED = frozenset({"failed", "rejected", "expired", "refused"})
+_RED = frozenset({"failed", "rejected", "expired", "refused", "broken"})
 
 
 def tell(run: RunRecord, *, now: datetime, airflow_url: str) -> Story:
@@ -208,6 +208,7 @@ def _troubles(run: RunRecord, steps: tuple[Step, ...], digests: tuple[DigestRow,
     for entry in entries(run.facts("verify_running"), "troubles"):
         kind, message = text(entry, "kind"), text(entry, "message")
         found.append(Trouble("Pods", ": ".join(filter(None, (kind, message)))))
+    found += _findings(run)
     found += [Trouble("Evidence", sentence) for sentence in texts(run.facts("record_evidence"), "differences")]
     built = digests[0].digests if digests else ()
     for row in digests:
@@ -226,6 +227,16 @@ def _troubles(run: RunRecord, steps: tuple[Step, ...], digests: tuple[DigestRow,
             and task.task_id in EXPECTED
         ]
     return tuple(trouble for trouble in dict.fromkeys(found) if trouble.sentence)[:MOST_TROUBLES]
+
+
+def _findings(run: RunRecord) -> list[Trouble]:
+    """Return what a check of connections found that is not as it should be; what is missing, the task itself says."""
+    return [
+        Trouble(words(task.label) or task.task_id, f"{text(finding, 'state')}: {text(finding, 'sentence')}")
+        for task in run.tasks
+        for finding in entries(inner(task.report or {}, "facts"), "findings")
+        if text(finding, "state") not in ("ok", "missing")
+    ]
 
 
 def _digest(value: str) -> str:

@@ -140,7 +140,7 @@ class StepTeller:
         facts = inner(report, "facts")
         told = _known_facts(task_id, facts) if task_id in _FACTS else _other_facts(facts)
         return Step(
-            title=TITLES.get(task_id) or words(task_id.replace("_", " ")).capitalize(),
+            title=words(task.label) if task and task.label else _title(task_id),
             tasks=(task_id,),
             state=state,
             summary=text(report, "summary") or _missing_summary(task, state),
@@ -221,8 +221,13 @@ class StepTeller:
             width = min(max((ended - started).total_seconds() / whole * 100, THINNEST_BAR), 100 - start)
             bar = Bar(round(start, 2), round(width, 2))
         seconds = (ended - started).total_seconds()
-        log = f"{self.page}/tasks/{quote(first.task_id, safe='')}"
+        mapped = f"/mapped/{first.map_index}" if first.map_index >= 0 else ""
+        log = f"{self.page}/tasks/{quote(first.task_id, safe='')}{mapped}"
         return {"started": moment(started, day_of=self.begin), "duration": span(seconds), "bar": bar, "log": log}
+
+
+def _title(task_id: str) -> str:
+    return TITLES.get(task_id) or words(task_id.replace("_", " ")).capitalize()
 
 
 def _in_order(tasks: tuple[TaskRecord, ...]) -> list[TaskRecord]:

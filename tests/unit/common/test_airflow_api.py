@@ -63,6 +63,27 @@ def test_a_run_comes_with_the_reports_of_the_tasks_that_ran() -> None:
     assert {request.headers["Authorization"] for request in server.seen} == {"Bearer t0ken"}
 
 
+def test_mapped_tasks_come_with_their_own_reports_and_names_from_every_page() -> None:
+    def about(number: int) -> dict[str, Any]:
+        task = {"task_id": "check", "state": "success", "start_date": AT, "end_date": AT, "try_number": 1}
+        return task | {"map_index": number, "rendered_map_index": f"connection_{number}"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == RUN_PATH:
+            return httpx.Response(200, json=RUN)
+        if request.url.path.endswith("/taskInstances"):
+            begin = int(request.url.params["offset"])
+            return httpx.Response(200, json={"task_instances": [about(begin)], "total_entries": 3})
+        index = request.url.params.get("map_index", "-1")
+        return httpx.Response(200, json={"value": {"summary": f"Report {index}."}})
+
+    api = AirflowApi(address="http://airflow.example.com", token="t0ken", inner=httpx.MockTransport(answer))
+    tasks = api.run("release_service", "r1").tasks
+    assert [(task.map_index, task.label, task.report) for task in tasks] == [
+        (number, f"connection_{number}", {"summary": f"Report {number}."}) for number in range(3)
+    ]
+
+
 def test_an_unknown_run_and_a_closed_dag_are_told_apart() -> None:
     with pytest.raises(NotFound, match="run r1 of release_service"):
         person(Server({})).run("release_service", "r1")

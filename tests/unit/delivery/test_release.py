@@ -3,8 +3,9 @@
 import pytest
 
 from platform_ops.common.documents import BadDocument
+from platform_ops.common.report import reported
 from platform_ops.delivery.pins import Pin
-from platform_ops.delivery.release import BadRequest, Release, UnknownParameter, check_parameters, reported
+from platform_ops.delivery.release import BadRequest, Release, UnknownParameter, check_parameters
 
 
 def test_the_parameters_become_a_release(world) -> None:

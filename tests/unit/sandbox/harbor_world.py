@@ -16,7 +16,15 @@ from sandbox.stand_ins.harbor import create_app
 
 URL = "http://harbor.test"
 USER, PASSWORD = "robot$platform-ops", "a-good-password"
-ENVIRONMENT = {"HARBOR_URL": URL, "HARBOR_USER": USER, "HARBOR_PASSWORD": PASSWORD, "REGISTRY": "harbor.test"}
+RELEASE_USER, RELEASE_PASSWORD = "robot$releases", "another-good-password"
+ENVIRONMENT = {
+    "HARBOR_URL": URL,
+    "HARBOR_USER": USER,
+    "HARBOR_PASSWORD": PASSWORD,
+    "HARBOR_RELEASE_USER": RELEASE_USER,
+    "HARBOR_RELEASE_PASSWORD": RELEASE_PASSWORD,
+    "REGISTRY": "harbor.test",
+}
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 WEB = "/api/v2.0/projects/shop/repositories/web/artifacts"
 COMMIT = "c0ffee" + "0" * 34

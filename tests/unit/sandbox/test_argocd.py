@@ -13,7 +13,7 @@ with warnings.catch_warnings():  # Starlette would like httpx2; the project has 
 from sandbox.stand_ins import argocd, kubernetes
 
 SERVER = "http://cluster.test"
-TOKEN = {"KUBERNETES_TOKEN": "cluster-token", "ARGOCD_TOKEN": "argo-token"}
+TOKEN = {"KUBERNETES_TOKEN": "cluster-token", "ARGOCD_TOKEN": "argo-token", "ARGOCD_RELEASE_TOKEN": "releases-token"}
 HARBOR = {"HARBOR_URL": "http://harbor.test", "HARBOR_USER": "u", "HARBOR_PASSWORD": "p"}
 APPLICATIONS = "/api/v1/applications"
 DEPLOYMENT = """apiVersion: apps/v1

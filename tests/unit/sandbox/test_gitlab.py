@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 import warnings
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -345,3 +346,61 @@ def test_pages_for_people(client, work, sha):
     assert client.get("/shop/storefront").status_code == 200
     assert client.get("/shop/storefront/-/blob/dev/nope").status_code == 404
     assert client.get("/shop/nope/-/commit/dev").status_code == 404
+
+
+def day(days):
+    return (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
+
+
+def make_token(client, *scopes, days=30, user=2, **headers):
+    body = {"name": "new", "scopes": list(scopes), "expires_at": day(days)}
+    return client.post(f"/api/v4/users/{user}/personal_access_tokens", json=body, headers=headers)
+
+
+def test_an_administrator_makes_tokens_with_scopes_and_an_end(client, tmp_path):
+    made = make_token(client, "read_api")
+    assert (made.status_code, made.json()["scopes"], made.json()["expires_at"]) == (201, ["read_api"], day(30))
+    as_dana = {"PRIVATE-TOKEN": made.json()["token"]}
+    own = client.get("/api/v4/personal_access_tokens/self", headers=as_dana).json()
+    assert (own["user_id"], own["scopes"], own["expires_at"]) == (2, ["read_api"], day(30))
+    assert "is_admin" not in client.get("/api/v4/user", headers=as_dana).json()
+    assert client.get("/api/v4/user").json()["is_admin"] is True
+    refused = client.post("/api/v4/groups", json={"name": "x", "path": "x"}, headers=as_dana)
+    assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
+    again = TestClient(gitlab.create_app(ENVIRONMENT, tmp_path / "gitlab"), headers=as_dana)
+    assert again.get("/api/v4/user").json()["username"] == "dana"
+    assert make_token(client, "api", **{"PRIVATE-TOKEN": "glpat-dana"}).status_code == 403
+    assert make_token(client, "everything").json() == {"error": "scopes does not have a valid value"}
+    assert make_token(client, "api", user=99).status_code == 404
+
+
+def test_a_token_that_has_ended_is_refused_as_such(client):
+    token = make_token(client, "api", days=0).json()["token"]
+    answer = client.get("/api/v4/user", headers={"PRIVATE-TOKEN": token})
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+    refs = "/shop/storefront.git/info/refs?service=git-upload-pack"
+    assert client.get(refs, headers=basic(token)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("scope", "fetch", "push"),
+    [("api", 200, 200), ("write_repository", 200, 200), ("read_repository", 200, 403), ("read_api", 403, 403)],
+)
+def test_git_asks_for_the_scope(client, scope, fetch, push):
+    token = make_token(client, scope).json()["token"]
+    for service, status in (("git-upload-pack", fetch), ("git-receive-pack", push)):
+        answer = client.get(f"/shop/storefront.git/info/refs?service={service}", headers=basic(token))
+        assert answer.status_code == status
+
+
+def test_members_of_a_group_are_members_of_its_projects(client):
+    def level(user):
+        answer = client.get(f"{PROJECT}/members/all/{user}")
+        return answer.json()["access_level"] if answer.status_code == 200 else answer.json()
+
+    assert level(1) == 50, "who makes a group owns it"
+    assert level(2) == {"message": "404 Not found"}
+    member = {"user_id": 2, "access_level": 30}
+    assert client.post("/api/v4/groups/shop/members", json=member).status_code == 201
+    assert client.post("/api/v4/groups/shop/members", json=member).status_code == 409
+    assert level(2) == 30

@@ -10,7 +10,17 @@ from platform_ops.systems.harbor.errors import ProjectMissing, ScanFailed
 from platform_ops.systems.harbor.hook import HarborHook
 from platform_ops.systems.harbor.models import ScanStatus, Severity
 from platform_ops.systems.harbor.work import ImageScan
-from tests.unit.sandbox.harbor_world import COMMIT, GONE, PASSWORD, URL, USER, with_project
+from tests.unit.sandbox.harbor_world import (
+    COMMIT,
+    GONE,
+    PASSWORD,
+    RELEASE_PASSWORD,
+    RELEASE_USER,
+    URL,
+    USER,
+    WEB,
+    with_project,
+)
 
 
 @pytest.fixture
@@ -21,7 +31,7 @@ def harbor(tmp_path):
 @pytest.fixture
 def hook(harbor, monkeypatch):
     fields = {
-        "conn_type": "harbor", "host": URL, "login": USER, "password": PASSWORD, "extra": {"project": "shop"},
+        "conn_type": "harbor", "host": URL, "login": USER, "password": PASSWORD,
     }  # fmt: skip
     monkeypatch.setenv("AIRFLOW_CONN_HARBOR_DEFAULT", json.dumps(fields))
     return HarborHook(inner=harbor.stranger._transport)
@@ -34,8 +44,6 @@ def test_the_room_reads_what_was_pushed(harbor, hook):
     assert artifact.digest == digest
     assert artifact.labels == {"org.opencontainers.image.revision": COMMIT}
     assert (artifact.scan.status, artifact.scan.severity) == (ScanStatus.SUCCESS, Severity.HIGH)
-    (found,) = hook.vulnerabilities("shop", "web", digest)
-    assert (found.package, found.fix_version) == ("oldyaml", "5.4")
     page = harbor.stranger.get(artifact.url)
     assert page.status_code == 200
     assert digest in page.text
@@ -62,23 +70,29 @@ def test_the_first_claim_wins_and_the_other_learns_who_did(harbor, hook):
     assert {tag.name: tag.immutable for tag in hook.artifact("shop", "web", one).tags} == {"one": False, "tree-1": True}
 
 
-def test_the_room_checks_health_credentials_and_immutability(harbor, hook, monkeypatch):
-    good, said = hook.test_connection()
-    assert good, said
-    assert "1 projects" in said
+def test_the_room_learns_what_each_robot_may_do(harbor, hook, monkeypatch):
+    def robot(login, password, project="shop"):
+        fields = {"conn_type": "harbor", "host": URL, "login": login, "password": password}
+        monkeypatch.setenv("AIRFLOW_CONN_HARBOR_DEFAULT", json.dumps(fields))
+        made = HarborHook(inner=harbor.stranger._transport)
+        return made, {one.permission.name: one.state for one in made.check_permissions([project]) if one.state != "ok"}
+
+    releases, wrong = robot(RELEASE_USER, RELEASE_PASSWORD)
+    assert wrong == {}
+    assert set(robot(USER, PASSWORD)[1].values()) == {"too much"}
     harbor.client.post("/api/v2.0/projects", json={"project_name": "loose"})
-    fields = {"conn_type": "harbor", "host": URL, "login": USER, "password": PASSWORD, "extra": {"project": "loose"}}
-    monkeypatch.setenv("AIRFLOW_CONN_HARBOR_DEFAULT", json.dumps(fields))
-    good, said = HarborHook(inner=harbor.stranger._transport).test_connection()
-    assert not good
-    assert "tree-* and 40 hex digits of project loose can be moved" in said
-    monkeypatch.setenv("AIRFLOW_CONN_HARBOR_DEFAULT", json.dumps(fields | {"password": "wrong"}))
-    wrong = HarborHook(inner=harbor.stranger._transport)
-    good, said = wrong.test_connection()
-    assert not good
-    assert "401" in said
+    assert robot(RELEASE_USER, RELEASE_PASSWORD, "loose")[1] == {"immutable tags": "missing"}
     with pytest.raises(AuthenticationFailed):
-        wrong.artifact("shop", "web", "one")
+        robot(RELEASE_USER, "wrong")
+    digest = harbor.push("one")
+    assert releases.add_tag("shop", "web", digest, "two") == digest
+    for method, path in (("DELETE", f"{WEB}/one/tags/one"), ("POST", "/api/v2.0/projects"), ("GET", WEB)):
+        answer = harbor.stranger.request(method, path, auth=(RELEASE_USER, RELEASE_PASSWORD), json={})
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (403, "FORBIDDEN")
+    scope = {"service": "harbor-registry", "scope": "repository:shop/web:pull,push"}
+    token = harbor.stranger.get("/service/token", params=scope, auth=(RELEASE_USER, RELEASE_PASSWORD)).json()["token"]
+    refused = harbor.stranger.post("/v2/shop/web/blobs/uploads/", headers={"Authorization": f"Bearer {token}"})
+    assert refused.status_code == 401
 
 
 def test_a_scan_is_followed_to_its_end_and_a_bad_one_is_tried_once_more(harbor, hook, monkeypatch):

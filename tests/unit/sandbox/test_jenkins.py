@@ -11,7 +11,7 @@ with warnings.catch_warnings():  # Starlette would like httpx2; the project has 
     from fastapi.testclient import TestClient
 
 from sandbox.stand_ins import jenkins, jenkins_builds
-from sandbox.stand_ins.jenkins_controller import Controller
+from sandbox.stand_ins.jenkins_controller import Controller, job_config
 
 ENVIRONMENT = {
     "JENKINS_URL": "http://jenkins.test",
@@ -86,7 +86,7 @@ def client(tmp_path, pushed):
 
 def make_job(client, git_url, *, quiet=0, parameters=("TREE", "COMMIT", "ATTEMPT"), change=lambda config: config):
     client.post("/createItem", params={"name": "shop", "mode": jenkins.FOLDER})
-    config = change(jenkins.job_config(str(git_url), quiet, parameters))
+    config = change(job_config(str(git_url), quiet, parameters))
     response = client.post("/job/shop/createItem", params={"name": "web"}, content=config, headers=XML)
     assert response.status_code == 200
 
@@ -145,7 +145,7 @@ def test_folders_and_jobs_are_created_once(client):
     folder = client.post("/createItem", data={"name": "shop", "mode": jenkins.FOLDER})
     assert (folder.status_code, folder.headers["Location"]) == (302, "http://jenkins.test/job/shop/configure")
     make_job(client, "http://gitlab.test/shop/web.git")
-    config = jenkins.job_config("x", 1, ())
+    config = job_config("x", 1, ())
     again = client.post("/job/shop/createItem", params={"name": "web"}, content=config, headers=XML)
     assert again.status_code == 400
     assert "A job already exists with the name" in again.text
@@ -303,7 +303,7 @@ def test_how_a_job_may_not_be_started(client):
     make_job(client, "nowhere")
     assert client.post(f"{JOB}/build").status_code == 400
     assert client.post("/job/shop/job/other/buildWithParameters").status_code == 404
-    config = jenkins.job_config("nowhere", 60, ())
+    config = job_config("nowhere", 60, ())
     client.post("/createItem", params={"name": "plain"}, content=config, headers=XML)
     assert client.post("/job/plain/buildWithParameters").status_code == 500
     assert client.post("/job/plain/build").status_code == 201
@@ -370,3 +370,12 @@ def test_a_hanging_test_is_ended(client, repository, monkeypatch):
     start(client, TREE=tree, COMMIT=sha)
     assert ended(client, 1)["result"] == "ABORTED"
     assert "timed out" in client.get(f"{JOB}/1/consoleText").text
+
+
+def test_what_the_account_may_do_with_a_job(client):
+    assert client.get("/pluginManager/api/json").status_code == 403, "it is no administrator"
+    make_job(client, "x")
+    path = "/blue/rest/organizations/jenkins/pipelines/shop/pipelines/web/"
+    may = {"create": True, "configure": False, "read": True, "start": True, "stop": True}
+    assert client.get(path).json()["permissions"] == may
+    assert client.get(path.replace("web", "nothing")).status_code == 404

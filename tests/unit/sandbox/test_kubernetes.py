@@ -17,9 +17,11 @@ MANIFEST = b'{"schemaVersion": 2}'
 DIGEST = "sha256:" + hashlib.sha256(MANIFEST).hexdigest()
 IMAGE = f"harbor.test/shop/web@{DIGEST}"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 PODS = "/api/v1/namespaces/shop/pods"
 ENVIRONMENT = {
     "KUBERNETES_TOKEN": "a-long-token",
+    "KUBERNETES_READER_TOKEN": "a-reader",
     "HARBOR_URL": "http://harbor.test",
     "HARBOR_USER": "robot",
     "HARBOR_PASSWORD": "secret",
@@ -253,3 +255,42 @@ def test_access_reviews_and_versions_answer(world):
     review = world.api.post(path, json={"spec": {"resourceAttributes": {"verb": "get"}}})
     assert (review.status_code, review.json()["status"]["allowed"]) == (201, True)
     assert world.api.get("/version").json()["gitVersion"] == "v1.34.10"
+
+
+READER = {"Authorization": "Bearer a-reader"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "group", "resource", "namespace", "allowed"),
+    [
+        ("get", "apps", "deployments", "shop", True),
+        ("list", "", "pods", "shop", True),
+        ("list", "", "events", "shop", True),
+        ("list", "", "pods", "", False),
+        ("list", "apps", "deployments", "shop", False),
+        ("get", "", "secrets", "shop", False),
+        ("patch", "apps", "deployments", "shop", False),
+    ],
+)
+def test_the_reader_may_read_three_things_and_is_told_so(world, verb, group, resource, namespace, allowed):
+    attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}
+    body = {"spec": {"resourceAttributes": attributes}}
+    for headers, expected in ((READER, allowed), ({}, True)):
+        answer = world.api.post(REVIEWS, json=body, headers=headers)
+        assert (answer.status_code, answer.json()["status"]["allowed"]) == (201, expected)
+
+
+def test_what_the_reader_may_not_is_refused(world):
+    world.apply()
+    assert world.api.get(f"{DEPLOYMENTS}/web", headers=READER).status_code == 200
+    assert world.api.get(PODS, headers=READER).status_code == 200
+    for method, path, words in (
+        ("GET", DEPLOYMENTS, 'cannot list resource "deployments" in API group "apps" in the namespace "shop"'),
+        ("DELETE", f"{DEPLOYMENTS}/web", 'deployments.apps "web" is forbidden'),
+        ("POST", PODS, 'cannot create resource "pods"'),
+        ("GET", "/api/v1/pods", 'cannot list resource "pods" in API group "" at the cluster scope'),
+    ):
+        answer = world.api.request(method, path, headers=READER)
+        assert (answer.status_code, answer.json()["reason"]) == (403, "Forbidden")
+        assert words in answer.json()["message"]
+    assert world.api.post(REVIEWS, json={"spec": {}}, headers=READER).status_code == 422

@@ -18,6 +18,7 @@ with warnings.catch_warnings():  # Starlette would like httpx2; the project has 
 from platform_ops.common.errors import AuthenticationFailed
 from platform_ops.systems.object_store.errors import BucketNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.systems.object_store.permissions import PROBE
 from sandbox.stand_ins import object_store
 from sandbox.stand_ins.object_store import create_app
 
@@ -149,7 +150,7 @@ def test_the_hook_writes_once_and_reads_what_the_first_wrote(hook, store):
     assert hook.read("evidence", "other") is None
     with pytest.raises(BucketNotFound):
         hook.put_new("missing", "x", b"{}")
-    assert "evidence" in hook.test_connection()[1]
+    assert hook.test_connection()[0]
 
 
 def test_the_hook_names_a_wrong_key(store, monkeypatch):
@@ -257,3 +258,25 @@ def test_a_signed_path_is_compared_decoded(store):
     put(client, "a~b")
     address = client.presigned_get_object("evidence", "a~b")
     assert store.pool.app.get(address.replace("a~b", urllib.parse.quote("a") + "%7Eb")).status_code == 200
+
+
+def wrong(findings):
+    return [(finding.permission.name, finding.state) for finding in findings if finding.state != "ok"]
+
+
+def test_the_check_writes_one_object_for_all_times(hook, store):
+    for _ in range(3):
+        assert wrong(hook.check_permissions(["evidence"])) == [("s3:DeleteObject", "unknown")]
+    assert [found.object_name for found in store.client().list_objects("evidence", recursive=True)] == [PROBE]
+    with pytest.raises(BucketNotFound):
+        hook.check_permissions(["missing"])
+
+
+def test_a_retention_in_compliance_mode_proves_that_nothing_goes(hook, store):
+    from minio.objectlockconfig import ObjectLockConfig
+
+    store.client().make_bucket("open", object_lock=True)
+    assert wrong(hook.check_permissions(["open"])) == [("s3:DeleteObject", "unknown")]
+    store.client().make_bucket("locked", object_lock=True)
+    store.client().set_object_lock_config("locked", ObjectLockConfig("COMPLIANCE", 1, "Days"))
+    assert wrong(hook.check_permissions(["locked"])) == []

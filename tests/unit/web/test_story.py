@@ -374,3 +374,31 @@ def test_no_report_however_odd_breaks_the_page(tasks, state, dag_id, conf):
         ),
     )
     assert "<h1>" in page(told(run))
+
+
+def test_a_mapped_task_is_told_by_what_it_stands_for_and_warnings_stand_among_the_troubles() -> None:
+    begin = NOW - timedelta(minutes=5)
+
+    def check(number: int, label: str, state: str, *findings: tuple[str, str]) -> TaskRecord:
+        rows = [{"state": word, "sentence": sentence} for word, sentence in findings]
+        outcome = "done" if state == "success" else "failed"
+        told = {"summary": f"{label}: told.", "outcome": outcome, "facts": {"findings": rows}}
+        return TaskRecord("check_connection", state, begin, begin, 1, told, number, label)
+
+    checks = (
+        check(0, "gitlab_default", "success", ("ok", "Fine."), ("expires", "It ends in 3 days.")),
+        check(1, "harbor_default", "failed", ("missing", "No scan."), ("unknown", "Nobody knows.")),
+    )
+    recorded = TaskRecord(
+        "record_evidence", "success", begin, begin, 1, {"outcome": "done", "facts": {"verdict": "broken"}}
+    )
+    run = RunRecord("check_connections", "r", "failed", None, begin, begin, NOW, {}, (*checks, recorded))
+    story = told(run)
+    assert [step.title for step in story.steps] == ["gitlab_default", "harbor_default", "Evidence"]
+    assert story.steps[1].log.endswith("/tasks/check_connection/mapped/1")
+    assert [(trouble.where, trouble.sentence) for trouble in story.troubles] == [
+        ("harbor_default", "harbor_default: told."),
+        ("gitlab_default", "expires: It ends in 3 days."),
+        ("harbor_default", "unknown: Nobody knows."),
+    ]
+    assert story.verdict.word == "broken"

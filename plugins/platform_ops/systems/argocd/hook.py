@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -10,9 +11,10 @@ import httpx
 from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
-from platform_ops.common.errors import Invalid, PlatformError, error_for_status
+from platform_ops.common.errors import AuthenticationFailed, Invalid, error_for_status
 from platform_ops.common.fail_points import changes
 from platform_ops.common.http import HttpApi, httpx_client, url_path
+from platform_ops.common.permissions import CheckedConnection, Finding, State, token_lasts
 from platform_ops.systems.argocd.errors import (
     ApplicationNotVisible,
     AutoSyncRefusal,
@@ -20,9 +22,10 @@ from platform_ops.systems.argocd.errors import (
     SyncWindowClosed,
 )
 from platform_ops.systems.argocd.models import RUN_INFO, Application, Operation, OperationState
+from platform_ops.systems.argocd.permissions import UNWANTED, WANTED
 
 
-class ArgoCDHook(BaseHook):
+class ArgoCDHook(CheckedConnection, BaseHook):
     """Argo CD's API: ``host`` is its address, the password an account's token.
 
     :param inner: replaces the network in tests.
@@ -128,21 +131,36 @@ class ArgoCDHook(BaseHook):
         namespace = str(self._connection.extra_dejson.get("namespace", "argocd"))
         return base_url(self._connection) + url_path("applications", namespace, name)
 
-    def test_connection(self) -> tuple[bool, str]:
-        """Ask who we are and whether we may sync; the extra's ``project`` limits the question to one project."""
-        project = str(self._connection.extra_dejson.get("project", "*"))
-        path = "/api/v1/account/can-i" + url_path("applications", "sync", project, "*")
+    def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
+        """Ask who we are, and for each application what we may do with it.
+
+        :param places: names of applications.
+        :raises AuthenticationFailed: the token is refused.
+        :raises Unreachable: Argo CD does not answer.
+        """
+        who = self.api.json("GET", "/api/v1/session/userinfo", what="the account")
+        if not who.get("loggedIn"):
+            raise AuthenticationFailed("Argo CD does not know the token. Make a new one for the account.")
+        account = f"for account {who.get('username', '?')}"
+        renew = "Make a new token of the account and enter it in the connection"
+        findings = [token_lasts(self._connection.password or "", now=datetime.now(UTC), renew=renew)]
+        for name in places:
+            findings += self._check_application(name, account)
+        return tuple(findings)
+
+    def _check_application(self, name: str, account: str) -> Iterator[Finding]:
+        do = "Argo CD's policy (argocd-rbac-cm, or the project's roles)"
         try:
-            who = self.api.json("GET", "/api/v1/session/userinfo", what="the account")
-            if not who.get("loggedIn"):
-                return False, "Argo CD answers, but does not know the token. Make a new one for the account."
-            may = self.api.json("GET", path, what="the permission to sync").get("value")
-        except (PlatformError, ValueError) as error:
-            return False, str(error)
-        account = f"account {who.get('username', '?')}"
-        if may != "yes":
-            return False, f"Argo CD answers, but {account} may not sync applications of project {project}."
-        return True, f"Argo CD answers; {account} may sync applications of project {project}."
+            project = self.application(name).project
+        except ApplicationNotVisible as hidden:
+            # Without it nobody tells the project, and everything else is asked by project.
+            yield Finding(WANTED[0], State.MISSING, str(hidden))
+            return
+        for row in (*WANTED, *UNWANTED):
+            path = f"/api/v1/account/can-i/{row.name}{url_path(project, name)}"
+            may = self.api.json("GET", path, what=f"the permission {row.name}").get("value")
+            where = f"on {project}/{name} {account}"
+            yield row.judge(allowed=may == "yes", where=where, do=do)
 
 
 def _said(response: httpx.Response) -> str:
@@ -177,6 +195,7 @@ def _application(body: Mapping[str, Any], url: str) -> Application:
         images=tuple((status.get("summary") or {}).get("images") or ()),
         target_revision=source.get("targetRevision") or "HEAD",
         url=url,
+        project=spec.get("project") or "default",
     )
 
 

@@ -73,3 +73,4 @@ class Application:
     images: tuple[str, ...]
     target_revision: str
     url: str
+    project: str = "default"

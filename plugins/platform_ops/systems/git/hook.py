@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +15,19 @@ from typing import Self
 from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url
-from platform_ops.common.errors import NotFound, PlatformError
-from platform_ops.common.fail_points import changes
+from platform_ops.common.errors import AuthenticationFailed, NotFound
+from platform_ops.common.fail_points import asks, changes
 from platform_ops.common.git_command import git, git_environment
+from platform_ops.common.permissions import CheckedConnection, Finding, State
 from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, GitFailed, PushRejected, StillRejected
 from platform_ops.systems.git.models import Commit, FileEdit
+from platform_ops.systems.git.permissions import FETCH, OTHERS, PUSH
 
 PUSH_TRIES = 8
 _FIELDS = "%x1e%H%x1f%T%x1f%P%x1f%an%x1f%ae%x1f%cn%x1f%ce%x1f%cI%x1f%s"
 
 
-class GitHook(BaseHook):
+class GitHook(CheckedConnection, BaseHook):
     """A repository at an Airflow connection: ``host`` is its whole address, login and password are for HTTP.
 
     The extra may name the ``author`` of our commits.
@@ -56,14 +58,34 @@ class GitHook(BaseHook):
         connection = self.get_connection(self.git_conn_id)
         return Repository(self.address, (connection.login or "", connection.password or ""))
 
-    def test_connection(self) -> tuple[bool, str]:
-        """List the branches: address and credential in one."""
+    def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
+        """Fetch, and have git ask for a push without making it.
+
+        :param places: branches.
+        :raises AuthenticationFailed: the credential is refused.
+        :raises Unreachable: the server does not answer.
+        """
+        with self.repository() as repository:
+            heads = repository.branches()
+            findings = [Finding(FETCH, State.OK, f"{self.address} answers and shows {len(heads)} branches.")]
+            for branch in places:
+                if branch in heads:
+                    findings.append(self._check_push(repository, branch))
+                else:
+                    sentence = f"{self.address} has no branch {branch}. Make it, or correct the catalogue."
+                    findings.append(Finding(FETCH, State.MISSING, sentence))
+        sentence = "git can't say what else the credential may do. Look at the token's scopes and projects."
+        return (*findings, Finding(OTHERS, State.UNKNOWN, sentence))
+
+    def _check_push(self, repository: Repository, branch: str) -> Finding:
+        where = f"to {self.address}"
+        do = "a token with scope write_repository, of an account with role Developer"
         try:
-            with self.repository() as repository:
-                count = len(repository.branches())
-        except PlatformError as error:
-            return False, str(error)
-        return True, f"{self.address} answers and shows {count} branches."
+            repository.try_push(branch)
+        except (AuthenticationFailed, NotFound, GitFailed) as refused:
+            return Finding(PUSH, State.MISSING, f"push is not granted {where}: {refused} Grant it: {do}.")
+        sentence = f"push is granted {where}; whether branch {branch} is closed to us shows only when it is made."
+        return Finding(PUSH, State.OK, sentence)
 
 
 class Repository:
@@ -115,6 +137,15 @@ class Repository:
         """Return the head of every branch."""
         lines = self._git("ls-remote", "--heads", "--", "origin").splitlines()
         return {name.removeprefix("refs/heads/"): sha for sha, _, name in (line.partition("\t") for line in lines)}
+
+    @asks
+    def try_push(self, branch: str) -> None:
+        """Ask whether we may push, and push nothing: the server answers before anything is sent.
+
+        :raises AuthenticationFailed: we may not.
+        """
+        head = self.fetch_branch(branch)
+        self._git("push", "--dry-run", "--porcelain", "--end-of-options", "origin", f"{head}:refs/heads/{branch}")
 
     def fetch_branch(self, branch: str) -> str:
         """Fetch a branch with its history, without file contents, and return its head."""

@@ -2,7 +2,6 @@
 
 ProjectNotFound (NotFound)     no such project, or this account is no member of it (GitLab answers both alike)
 CommitNotFound (NotFound)      no such commit in the project
-BranchNotFound (NotFound)      no such branch in the project
 DeploymentNotFound (NotFound)  no such deployment in the project
 TransitionRefused (Refused)    a status or a deployment can't go from its present state to the wanted one
 """
@@ -18,10 +17,6 @@ class ProjectNotFound(NotFound):
 
 class CommitNotFound(NotFound):
     """The commit does not exist in the project."""
-
-
-class BranchNotFound(NotFound):
-    """The branch does not exist in the project."""
 
 
 class DeploymentNotFound(NotFound):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,24 +10,31 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
-from platform_ops.common.errors import Invalid, NotFound, PlatformError, Unreachable, error_for_status
+from platform_ops.common.errors import (
+    AuthenticationFailed,
+    Invalid,
+    NotFound,
+    PlatformError,
+    Unreachable,
+    error_for_status,
+)
 from platform_ops.common.fail_points import changes
 from platform_ops.common.http import requests_session
+from platform_ops.common.permissions import CheckedConnection, Finding
 from platform_ops.systems.gitlab.errors import (
-    BranchNotFound,
     CommitNotFound,
     DeploymentNotFound,
     ProjectNotFound,
     TransitionRefused,
 )
 from platform_ops.systems.gitlab.models import (
-    Commit,
     CommitState,
     CommitStatus,
     Deployment,
     DeploymentState,
     Project,
 )
+from platform_ops.systems.gitlab.permissions import judge_account, judge_end, judge_role, judge_scopes
 
 if TYPE_CHECKING:
     import gitlab
@@ -45,7 +52,7 @@ _SAFE: dict[str, Any] = {"obey_rate_limit": True, "max_retries": 1}
 _ONCE: dict[str, Any] = {"obey_rate_limit": False}
 
 
-class GitLabHook(BaseHook):
+class GitLabHook(CheckedConnection, BaseHook):
     """GitLab, as far as releases need it.
 
     The connection: ``host`` is the base URL, ``password`` an access token with scope ``api``.
@@ -98,34 +105,6 @@ class GitLabHook(BaseHook):
                 clone_url=found.http_url_to_repo,
                 default_branch=found.default_branch or "",
             )
-
-    def commit(self, project: str, sha: str) -> Commit:
-        """Return one commit.
-
-        :raises CommitNotFound: the project does not have it.
-        """
-        with self._errors(f"commit {sha} of {project}", CommitNotFound):
-            found = self._project(project).commits.get(_segment(sha), **_SAFE)
-            return Commit(
-                sha=found.id,
-                title=found.title,
-                message=found.message,
-                author_name=found.author_name,
-                author_email=found.author_email,
-                committer_name=found.committer_name,
-                committer_email=found.committer_email,
-                authored_at=found.authored_date,
-                web_url=found.web_url,
-                parents=tuple(found.parent_ids),
-            )
-
-    def branch_head(self, project: str, branch: str) -> str:
-        """Return the commit a branch points at.
-
-        :raises BranchNotFound: the project has no such branch.
-        """
-        with self._errors(f"branch {branch} of {project}", BranchNotFound):
-            return str(self._project(project).branches.get(_segment(branch), **_SAFE).commit["id"])
 
     def mergers(self, project: str, sha: str) -> tuple[str, ...]:
         """Return the GitLab user names of those who merged the merge requests that contain the commit.
@@ -265,24 +244,37 @@ class GitLabHook(BaseHook):
         """Return user name and password for git over HTTP."""
         return "oauth2", self.get_connection(self.gitlab_conn_id).password or ""
 
-    def test_connection(self) -> tuple[bool, str]:
-        """Ask who we are and what the token may do."""
+    def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
+        """Ask who we are, what the token may do, and which role we have in each project.
+
+        The members are asked because ``permissions`` of a project leaves out groups that were invited to it.
+
+        :param places: paths of projects.
+        :raises AuthenticationFailed: the token is refused.
+        :raises Unreachable: GitLab does not answer.
+        """
         from gitlab.v4.objects import CurrentUserManager
 
+        with self._errors("the account of the token", NotFound):
+            user = CurrentUserManager(self.client).get(**_SAFE)
+            who = f"user {user.username}"
+            # Only administrators are told.
+            administrator = bool(user.attributes.get("is_admin"))
+        with self._errors("the token itself", NotFound):
+            token = self.client.personal_access_tokens.get("self", **_SAFE)
+            scopes, end = tuple(token.scopes), token.expires_at
+        findings = [*judge_scopes(scopes), judge_end(end), judge_account(who, administrator=administrator)]
+        for project in places:
+            findings += judge_role(self._access_level(project, user.id), project, who)
+        return tuple(findings)
+
+    def _access_level(self, project: str, user_id: int) -> int:
+        """Return our access level in a project, inherited and invited ones included; 0 for strangers."""
         try:
-            with self._errors("the account of the token", NotFound):
-                user = CurrentUserManager(self.client).get(**_SAFE).username
-                token = self.client.personal_access_tokens.get("self", **_SAFE)
-                scopes, expires, active = list(token.scopes), token.expires_at, token.active
-        except (PlatformError, ValueError) as error:
-            return False, str(error)
-        end = f"expires on {expires}" if expires else "does not expire"
-        said = f"{self.address} answers; we are {user}; the token has {', '.join(scopes) or 'no scope'} and {end}."
-        if not active:
-            return False, f"{said} It is not active; make a new one and enter it in {self.gitlab_conn_id}."
-        if "api" not in scopes:
-            return False, f"{said} Setting commit statuses needs scope api; make a token that has it."
-        return True, said
+            with self._errors(f"our membership of {project}", NotFound):
+                return int(self._project(project).members_all.get(user_id, **_SAFE).access_level)
+        except (NotFound, AuthenticationFailed):
+            return 0
 
     def _project(self, path: str) -> objects.Project:
         return self.client.projects.get(_segment(path), lazy=True)

@@ -50,25 +50,6 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit as GitLab shows it.
-
-    :param authored_at: ISO 8601 with offset.
-    """
-
-    sha: str
-    title: str
-    message: str
-    author_name: str
-    author_email: str
-    committer_name: str
-    committer_email: str
-    authored_at: str
-    web_url: str
-    parents: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class CommitStatus:
     """The newest status of its name on a commit and branch.
 

@@ -2,7 +2,6 @@
 
 ProjectMissing (NotFound)      the project does not exist
 ArtifactMissing (NotFound)     the image to be scanned does not exist
-ReportMissing (NotFound)       the image has no scan report
 LatestRefused (Refused)        the tag ``latest`` was asked for
 NotADigest (Invalid)           a tag or nonsense where only a digest is safe
 UnknownWord (Invalid)          Harbor uses a scan word we do not know
@@ -21,10 +20,6 @@ class ProjectMissing(NotFound):
 
 class ArtifactMissing(NotFound):
     """The image to be scanned does not exist."""
-
-
-class ReportMissing(NotFound):
-    """The image has no scan report."""
 
 
 class LatestRefused(Refused):

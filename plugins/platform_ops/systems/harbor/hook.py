@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import httpx
 from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
-from platform_ops.common.errors import NotFound, PlatformError
+from platform_ops.common.errors import Busy, NotFound
 from platform_ops.common.fail_points import changes
 from platform_ops.common.http import HttpApi, httpx_client, url_path
+from platform_ops.common.permissions import VALID, CheckedConnection, Finding, State, lasts
 from platform_ops.systems.harbor.errors import (
     LatestRefused,
     NotADigest,
     ProjectMissing,
-    ReportMissing,
     TagVanished,
     UnknownWord,
 )
-from platform_ops.systems.harbor.models import Artifact, Scan, ScanStatus, Severity, Tag, Vulnerability
+from platform_ops.systems.harbor.models import Artifact, Scan, ScanStatus, Severity, Tag
+from platform_ops.systems.harbor.permissions import IMMUTABLE, MUST_BE_IMMUTABLE, UNWANTED, WANTED, unprotected
 
 API = "/api/v2.0"
 REPORTS = (
@@ -34,14 +34,9 @@ REPORTS = (
 """Report types, the better first; without the header Harbor answers only in the old one."""
 ACCEPT_REPORTS = {"X-Accept-Vulnerabilities": ", ".join(REPORTS)}
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-MUST_BE_IMMUTABLE = {
-    "tree-*": ("tree-" + "0" * 40, "tree-" + "f" * 40),
-    "40 hex digits": ("0" * 40, "f" * 40),
-}
-"""What the claim tag and the commit tag look like, each with examples that a rule must cover."""
 
 
-class HarborHook(BaseHook):
+class HarborHook(CheckedConnection, BaseHook):
     """Harbor's REST API v2.0, as far as releases need it.
 
     :param inner: replaces the network in tests.
@@ -169,82 +164,89 @@ class HarborHook(BaseHook):
             accept=(409,),
         )
 
-    def vulnerabilities(self, project: str, repository: str, digest: str) -> tuple[Vulnerability, ...]:
-        """Return every finding of the newest scan.
-
-        :raises ReportMissing: no scan ended with success.
-        """
-        what = f"vulnerabilities of {project}/{repository}@{digest}"
-        path = _artifact_path(project, repository, _digest(digest)) + "/additions/vulnerabilities"
-        reports = _document(self.api.call("GET", path, what=what, headers=ACCEPT_REPORTS), what)
-        report = _newest_report(reports)
-        if report is None:
-            raise ReportMissing(f"Harbor has no {what}: no scan ended with success. Start a scan and wait for its end.")
-        return tuple(
-            Vulnerability(
-                id=item["id"],
-                package=item["package"],
-                version=item.get("version", ""),
-                severity=_severity(item.get("severity", ""), what),
-                fix_version=item.get("fix_version") or "",
-            )
-            for item in report.get("vulnerabilities") or ()
-        )
-
     def reference(self, project: str, repository: str, digest: str) -> str:
         """Return the image's full name for a pod: registry, project, repository and digest."""
         return f"{self.address.partition('://')[2]}/{project}/{repository}@{_digest(digest)}"
 
-    def test_connection(self) -> tuple[bool, str]:
-        """Check health, credentials, and, with ``extra.project``, that the tags releases rely on are immutable."""
-        try:
-            health = self.api.json("GET", "/health", what="health")
-            if health.get("status") != "healthy":
-                ill = [part["name"] for part in health.get("components", ()) if part.get("status") != "healthy"]
-                return False, f"Harbor at {self.address} is not healthy: {', '.join(ill) or 'no reason given'}."
-            visible = self.api.call("GET", "/projects", what="projects", params={"page_size": 1})
-            total = visible.headers.get("X-Total-Count", "?")
-            project = str(self.get_connection(self.harbor_conn_id).extra_dejson.get("project") or "")
-            # The list of projects and the system information also answer strangers, so neither proves the credentials.
-            exists = self.api.call(
-                "HEAD",
-                "/projects",
-                what="the credentials",
-                accept=(404,),
-                params={"project_name": project or "library"},
-            )
-            if not project:
-                return True, f"Harbor at {self.address} is healthy, knows us and shows {total} projects."
-            if exists.status_code == 404:
-                return False, f"Harbor at {self.address} knows us but has no project {project}."
-            unprotected = self._unprotected(project)
-        except PlatformError as error:
-            return False, str(error)
-        if unprotected:
-            return False, (
-                f"Tags {' and '.join(unprotected)} of project {project} can be moved or deleted. "
-                "Add a rule for them under Policy, Tag Immutability, for repositories matching **."
-            )
-        return True, (
-            f"Harbor at {self.address} is healthy, knows us and shows {total} projects; "
-            f"tags {' and '.join(MUST_BE_IMMUTABLE)} of project {project} are immutable."
-        )
+    def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
+        """Ask whether Harbor is healthy, what we may do in each project, and whether our tags are immutable there.
 
-    def _unprotected(self, project: str) -> list[str]:
+        :param places: names of projects.
+        :raises AuthenticationFailed: the robot is refused.
+        :raises Busy: Harbor is not healthy.
+        :raises Unreachable: Harbor does not answer.
+        """
+        health = self.api.json("GET", "/health", what="health")
+        if health.get("status") != "healthy":
+            ill = [part["name"] for part in health.get("components", ()) if part.get("status") != "healthy"]
+            raise Busy(f"Harbor at {self.address} is not healthy: {', '.join(ill) or 'no reason given'}.")
+        # Health, the list of projects and the system information also answer strangers: none proves the credential.
+        self.api.call("GET", "/users/current/permissions", what="our own permissions")
+        login = str(self.get_connection(self.harbor_conn_id).login or "")
+        findings = [self._robot_lasts(login, None)] if "+" not in login else []
+        for name in places:
+            findings += self._check_project(name, login)
+        return tuple(findings)
+
+    def _check_project(self, name: str, login: str) -> Iterator[Finding]:
+        named: dict[str, str | int | bool] = {"name": name, "page_size": 100}
+        shown = self.api.json("GET", "/projects", what=f"project {name}", params=named) or []
+        number = next((row["project_id"] for row in shown if row["name"] == name), None)
+        if number is None:
+            sentence = f"Harbor shows no project {name} to {login}. Create it, or give the robot permissions in it."
+            yield Finding(WANTED[0], State.MISSING, sentence)
+            return
+        told = self.api.json(
+            "GET",
+            "/users/current/permissions",
+            what=f"our permissions in {name}",
+            params={"scope": f"/project/{number}", "relative": True},
+        )
+        held = {f"{each['resource']}:{each['action']}" for each in told or ()}
+        for row in (*WANTED, *UNWANTED):
+            do = f"the permissions of the robot {login} for project {name}"
+            yield row.judge(allowed=row.name in held, where=f"in project {name} for {login}", do=do)
+        if login.startswith(f"robot${name}+"):
+            yield self._robot_lasts(login, number)
+        if "immutable-tag:list" in held:
+            yield self._check_tags(name)
+
+    def _check_tags(self, name: str) -> Finding:
         rules = self.api.json(
             "GET",
-            url_path("projects", project, "immutabletagrules"),
-            what=f"immutability rules of project {project}",
+            url_path("projects", name, "immutabletagrules"),
+            what=f"immutability rules of project {name}",
             params={"page_size": 100},
             # Without it Harbor takes a project named by digits only for an id.
             headers={"X-Is-Resource-Name": "true"},
         )
-        covering = [rule for rule in rules or () if not rule.get("disabled") and _for_every_repository(rule)]
-        return [
-            name
-            for name, examples in MUST_BE_IMMUTABLE.items()
-            if not all(any(_covers(rule, tag) for rule in covering) for tag in examples)
-        ]
+        movable = unprotected(rules or [])
+        if not movable:
+            tags = " and ".join(MUST_BE_IMMUTABLE)
+            return Finding(IMMUTABLE, State.OK, f"Tags {tags} of project {name} can't be moved or deleted.")
+        sentence = (
+            f"Tags {' and '.join(movable)} of project {name} can be moved or deleted: {IMMUTABLE.why}. "
+            "Add a rule for them under Policy, Tag Immutability, for repositories matching **."
+        )
+        return Finding(IMMUTABLE, State.MISSING, sentence)
+
+    def _robot_lasts(self, login: str, project: int | None) -> Finding:
+        """Judge when our robot's secret ends; Harbor tells it to those who may list robots.
+
+        :param project: number of the project the robot belongs to; None for a robot of the whole Harbor.
+        """
+        level = "Level=system" if project is None else f"Level=project,ProjectID={project}"
+        params: dict[str, str | int | bool] = {"q": level, "page_size": 100}
+        answer = self.api.call("GET", "/robots", what="robots", accept=(401, 403), params=params)
+        shown = [] if answer.status_code >= 400 else answer.json() or []
+        own = next((robot for robot in shown if robot["name"] == login), None)
+        if own is None:
+            sentence = (
+                f"Harbor does not tell {login} when its secret ends. Look at Robot Accounts, or grant robot:list."
+            )
+            return Finding(VALID, State.UNKNOWN, sentence)
+        until = datetime.fromtimestamp(own["expires_at"], UTC) if own["expires_at"] > 0 else None
+        return lasts(until, now=datetime.now(UTC), renew=f"Renew robot {login} in Harbor")
 
 
 def _error_text(response: httpx.Response) -> str:
@@ -312,21 +314,3 @@ def _scan(overview: Mapping[str, Any] | None, what: str) -> Scan:
     elif status.is_going_on:
         words.append(f"{newest.get('complete_percent', 0)} %")
     return Scan(status, severity, counts, summary.get("total", 0), summary.get("fixable", 0), ", ".join(words))
-
-
-def _for_every_repository(rule: Mapping[str, Any]) -> bool:
-    selectors = (rule.get("scope_selectors") or {}).get("repository") or [{}]
-    return (selectors[0].get("decoration"), selectors[0].get("pattern")) == ("repoMatches", "**")
-
-
-def _covers(rule: Mapping[str, Any], tag: str) -> bool:
-    """Say whether a rule protects a tag; only its first tag selector counts (src/pkg/immutable/match/rule)."""
-    selector = (rule.get("tag_selectors") or [{}])[0]
-    matched = any(fnmatchcase(tag, pattern) for pattern in _alternatives(selector.get("pattern", "")))
-    return not matched if selector.get("decoration") == "excludes" else matched
-
-
-def _alternatives(pattern: str) -> list[str]:
-    """Write out ``{a,b}``, which fnmatch lacks; tags have no slash, so ``**`` is ``*``."""
-    parts = [part.split(",") if number % 2 else [part] for number, part in enumerate(re.split(r"[{}]", pattern))]
-    return ["".join(choice).replace("[^", "[!") for choice in product(*parts)]

@@ -82,14 +82,3 @@ class Artifact:
     scan: Scan
     pushed_at: str
     url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Vulnerability:
-    """A finding of a scan; ``fix_version`` is empty while there is no fix."""
-
-    id: str
-    package: str
-    version: str
-    severity: Severity
-    fix_version: str

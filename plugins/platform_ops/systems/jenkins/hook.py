@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -14,25 +14,27 @@ import httpx
 from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
-from platform_ops.common.errors import Invalid, PlatformError, Unreachable
+from platform_ops.common.errors import AuthenticationFailed, Invalid, Unreachable
 from platform_ops.common.fail_points import changes
 from platform_ops.common.http import HttpApi, httpx_client, url_path
+from platform_ops.common.permissions import CheckedConnection, Finding, State
 from platform_ops.systems.jenkins.errors import JobDisabled
 from platform_ops.systems.jenkins.models import Build, QueueItem, Result, TestReport
+from platform_ops.systems.jenkins.permissions import ADMINISTER, IN_BLUE_OCEAN, READ
 
 BUILDS_AT_ONCE = 50
 _PARAMETERS = "actions[parameters[name,value]]"
 _ITEM = f"id,why,cancelled,executable[number],task[url],{_PARAMETERS}"
 _BUILD = f"number,queueId,building,result,timestamp,duration,{_PARAMETERS}"
 _COUNTS = "passCount,failCount,skipCount"
+_MATRIX = "Jenkins, Manage Jenkins, Security, or the folder's own authorization"
 _BAD_CASES = frozenset({"FAILED", "REGRESSION"})  # hudson.tasks.junit.CaseResult.Status
 
 
-class JenkinsHook(BaseHook):
+class JenkinsHook(CheckedConnection, BaseHook):
     """Jenkins by user name and API token, which is exempt from crumbs.
 
-    Jobs are named by their path: ``shop/storefront``. The connection's extra may name the ``folder`` that
-    ``test_connection`` looks into.
+    Jobs are named by their path: ``shop/storefront``.
     """
 
     conn_name_attr = "jenkins_conn_id"
@@ -157,21 +159,50 @@ class JenkinsHook(BaseHook):
         """Return the page of a build."""
         return f"{self._address}{job_path(job)}/{number}/"
 
-    def test_connection(self) -> tuple[bool, str]:
-        """Check the address, the token, and that jobs can be read."""
-        try:
-            who = self.api.json("GET", "/whoAmI/api/json", what="this account", params={"tree": "name,anonymous"})
-            folder = str(self.get_connection(self.jenkins_conn_id).extra_dejson.get("folder", ""))
-            where = f"folder {folder}" if folder else "the top folder"
-            path = f"{job_path(folder) if folder else ''}/api/json"
-            jobs = self.api.json("GET", path, what=where, params={"tree": "jobs[name]"})["jobs"]
-        except (PlatformError, ValueError) as error:
-            return False, str(error)
+    def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
+        """Ask who we are, and for each job what we may do with it.
+
+        Jenkins itself has no such question; its plugin Blue Ocean has. Trying would start builds: even a GET does.
+
+        :param places: paths of jobs.
+        :raises AuthenticationFailed: the account is refused.
+        :raises Unreachable: Jenkins does not answer.
+        """
+        who = self.api.json("GET", "/whoAmI/api/json", what="this account", params={"tree": "name,anonymous"})
         if who.get("anonymous"):
-            return False, f"{self._address} answers, but takes us for anonymous; enter user name and API token."
-        if not jobs:
-            return False, f"{who['name']} sees no job in {where} of {self._address}; grant Job/Read and Job/Build."
-        return True, f"{self._address} answers; {who['name']} sees {len(jobs)} jobs in {where}."
+            raise AuthenticationFailed(f"{self._address} takes us for anonymous; enter user name and API token.")
+        account = f"for {who.get('name', '?')}"
+        # Listing plugins takes Overall/SystemRead, which nobody has but administrators (Jenkins.SYSTEM_READ).
+        one = {"tree": "plugins[shortName]{0,1}"}
+        plugins = self.api.call("GET", "/pluginManager/api/json", what="the plugins", params=one, accept=(403, 404))
+        findings = [ADMINISTER.judge(allowed=plugins.status_code < 400, where=account, do=_MATRIX)]
+        for job in places:
+            findings += self._check_job(job, account)
+        return tuple(findings)
+
+    def _check_job(self, job: str, account: str) -> Iterator[Finding]:
+        where = f"on job {job} {account}"
+        path = f"{job_path(job)}/api/json"
+        read = self.api.call("GET", path, what=f"job {job}", params={"tree": "name"}, accept=(403, 404))
+        # Jenkins answers 404 alike for a job that is hidden and for one that does not exist.
+        yield READ.judge(allowed=read.status_code < 400, where=where, do=f"create the job, or {_MATRIX}")
+        told = self._in_blue_ocean(job)
+        for word, row in IN_BLUE_OCEAN.items():
+            if isinstance(told.get(word), bool):
+                yield row.judge(allowed=told[word], where=where, do=_MATRIX)
+            else:
+                sentence = f"Jenkins does not say whether {row.name} is granted {where}. Look there: {_MATRIX}."
+                yield Finding(row, State.UNKNOWN, f"{sentence} With the plugin blueocean-rest it would say.")
+
+    def _in_blue_ocean(self, job: str) -> Mapping[str, Any]:
+        """Return what Blue Ocean says of our permissions; empty where it is not installed."""
+        names = "".join(url_path("pipelines", name) for name in job.split("/"))
+        path = f"/blue/rest/organizations/jenkins{names}/"
+        answer = self.api.call("GET", path, what=f"our permissions on job {job}", accept=(403, 404))
+        if answer.status_code >= 400:
+            return {}
+        permissions = self._object(answer, f"our permissions on job {job}").get("permissions")
+        return permissions if isinstance(permissions, dict) else {}
 
     def _object(self, response: httpx.Response, what: str) -> Any:
         try:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
-from platform_ops.common.errors import NotFound, PlatformError, Unreachable, error_for_status
+from platform_ops.common.errors import NotFound, Unreachable, error_for_status
 from platform_ops.common.fail_points import asks
 from platform_ops.common.http import urllib3_pool
+from platform_ops.common.permissions import CheckedConnection, Finding, Permission, token_lasts
 from platform_ops.systems.kubernetes.errors import DeploymentNotFound
 from platform_ops.systems.kubernetes.models import Pod, Rollout, Trouble, TroubleKind
+from platform_ops.systems.kubernetes.permissions import UNWANTED, WANTED, attributes
 
 if TYPE_CHECKING:
     import urllib3
@@ -32,10 +35,9 @@ PULL_REASONS = frozenset(
 )
 """Waiting reasons around images (kubernetes/pkg/kubelet/images/types.go)."""
 STARTING_REASONS = frozenset({"ContainerCreating", "PodInitializing"})
-NEEDED = (("apps", "deployments", "get"), ("apps", "deployments", "list"), ("", "pods", "list"), ("", "events", "list"))
 
 
-class KubernetesHook(BaseHook):
+class KubernetesHook(CheckedConnection, BaseHook):
     """One cluster's API: ``host`` is its address, the password a bearer token.
 
     :param pool: replaces the network in tests.
@@ -129,35 +131,36 @@ class KubernetesHook(BaseHook):
             )
         return {event.involved_object.name: event.message or "" for event in events}
 
-    def test_connection(self) -> tuple[bool, str]:
-        """Ask for the version and whether the token may read Deployments, pods and events.
+    def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
+        """Ask the cluster for each permission, by SelfSubjectAccessReviews; every account may ask for itself.
 
-        The extra's ``namespace`` limits the question to one namespace.
+        :param places: namespaces.
+        :raises AuthenticationFailed: the token is refused.
+        :raises Unreachable: the cluster does not answer.
         """
-        from kubernetes import client
-
-        namespace = str(self._connection.extra_dejson.get("namespace", ""))
-        try:
-            with self._errors("its version"):
-                version = client.VersionApi(self.api).get_code().git_version
-            missing = [
-                f"{verb} {plural}" for group, plural, verb in NEEDED if not self._may(group, plural, verb, namespace)
-            ]
-        except (PlatformError, ValueError) as error:
-            return False, str(error)
-        where = f"namespace {namespace}" if namespace else "all namespaces"
-        if missing:
-            return False, f"Kubernetes {version} answers, but the token may not {', '.join(missing)} in {where}."
-        return True, f"Kubernetes {version} answers; the token may read deployments, pods and events in {where}."
+        do = "the Role bound to this account"
+        everywhere = tuple(
+            row.judge(
+                allowed=self._may(row, ""), where="in all namespaces", do="the ClusterRoleBinding of this account"
+            )
+            for row in UNWANTED
+        )
+        here = tuple(
+            row.judge(allowed=self._may(row, namespace), where=f"in namespace {namespace}", do=do)
+            for namespace in places
+            for row in (*WANTED, *UNWANTED)
+        )
+        renew = "Make a new token of the service account and enter it in the connection"
+        end = token_lasts(self._connection.password or "", now=datetime.now(UTC), renew=renew)
+        return (*here, end, *everywhere)
 
     @asks
-    def _may(self, group: str, plural: str, verb: str, namespace: str) -> bool:
+    def _may(self, permission: Permission, namespace: str) -> bool:
         from kubernetes import client
 
-        attributes = {"group": group, "resource": plural, "verb": verb, "namespace": namespace}
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": attributes}}  # fmt: skip
-        with self._errors(f"the permission to {verb} {plural}"):
+                "spec": {"resourceAttributes": attributes(permission, namespace)}}  # fmt: skip
+        with self._errors(f"the permission to {permission.name}"):
             answer = client.AuthorizationV1Api(self.api).create_self_subject_access_review(body)
         return bool(answer.status.allowed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -14,18 +14,21 @@ from urllib.parse import urlsplit
 from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url, tls_verify
-from platform_ops.common.errors import PlatformError, Unreachable, error_for_status
+from platform_ops.common.errors import AuthenticationFailed, PlatformError, Unreachable, error_for_status
 from platform_ops.common.fail_points import changes
 from platform_ops.common.http import url_path, urllib3_pool
+from platform_ops.common.permissions import CheckedConnection, Finding, State
 from platform_ops.systems.object_store.errors import BucketNotFound
+from platform_ops.systems.object_store.permissions import DELETE, GET, LIST, ONCE, PROBE, PUT
 
 if TYPE_CHECKING:
     import urllib3
 
 SIGNED_FOR = timedelta(minutes=2)
+_PROBE_BODY = b'{"written by": "check_connections, to learn whether it may write"}'
 
 
-class ObjectStoreHook(BaseHook):
+class ObjectStoreHook(CheckedConnection, BaseHook):
     """An S3 store: ``host`` is its address, login the access key, password the secret key, extra may name a region.
 
     :param pool: replaces the network in tests.
@@ -117,7 +120,9 @@ class ObjectStoreHook(BaseHook):
         if answer.status >= 300:
             code = _tag(answer.data, "Code")
             kind = BucketNotFound if code == "NoSuchBucket" else error_for_status(answer.status)
-            raise kind(f"The object store answered {answer.status} {code} to the write of {what}.")
+            raise kind(
+                f"The object store answered {answer.status} {code} to the write of {what}.", facts={"code": code}
+            )
         return True
 
     def keys(self, bucket: str, prefix: str) -> Iterator[str]:
@@ -130,14 +135,59 @@ class ObjectStoreHook(BaseHook):
         """Return the address of an object; opening it takes a signature."""
         return self.address + url_path(bucket) + url_path(*key.split("/"))
 
-    def test_connection(self) -> tuple[bool, str]:
-        """List the buckets: address, key and signature in one."""
-        try:
+    def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
+        """List, read and write in each bucket; the one object written is the same for all times.
+
+        :param places: buckets.
+        :raises AuthenticationFailed: the key is unknown, or its secret wrong.
+        :raises BucketNotFound: there is no such bucket.
+        :raises Unreachable: the store does not answer.
+        """
+        if not places:
             with self._errors("the list of buckets"):
-                names = sorted(bucket.name for bucket in self.client.list_buckets())
-        except PlatformError as error:
-            return False, str(error)
-        return True, f"{self.address} answers and shows the buckets {', '.join(names) or '(none)'}."
+                self.client.list_buckets()
+        return tuple(finding for bucket in places for finding in self._check_bucket(bucket))
+
+    def _check_bucket(self, bucket: str) -> Iterator[Finding]:
+        where, do = f"on bucket {bucket}", "the policy of our key"
+        yield LIST.judge(allowed=self._allowed(lambda: next(self.keys(bucket, PROBE), None)), where=where, do=do)
+        yield GET.judge(allowed=self._allowed(lambda: self.read(bucket, PROBE)), where=where, do=do)
+        written = []
+        may_write = self._allowed(lambda: written.append(self.put_new(bucket, PROBE, _PROBE_BODY)))
+        yield PUT.judge(allowed=may_write, where=where, do=do)
+        if may_write:
+            again = written[0] and self.put_new(bucket, PROBE, _PROBE_BODY)
+            yield ONCE.judge(allowed=not again, where=where, do="a store that honours If-None-Match")
+        yield self._check_delete(bucket)
+
+    @staticmethod
+    def _allowed(call: Callable[[], object]) -> bool:
+        """Say whether a call is allowed; a refusal that concerns the key itself is raised."""
+        try:
+            call()
+        except AuthenticationFailed as refused:
+            if refused.facts.get("code") != "AccessDenied":
+                raise
+            return False
+        return True
+
+    def _check_delete(self, bucket: str) -> Finding:
+        """Judge whether evidence could be removed: S3 has no trial of a deletion, so only a lock is a proof."""
+        try:
+            with self._errors(f"retention of bucket {bucket}"):
+                mode = self.client.get_object_lock_config(bucket).mode
+        except PlatformError:
+            mode = None
+        if mode == "COMPLIANCE":
+            sentence = (
+                f"Bucket {bucket} has a retention in compliance mode: a deletion hides an object, no version goes."
+            )
+            return Finding(DELETE, State.OK, sentence)
+        sentence = (
+            f"S3 can't say whether {DELETE.name} is granted on bucket {bucket}, and it shows us no default retention "
+            "in compliance mode. Look at the policy of our key, or set that retention."
+        )
+        return Finding(DELETE, State.UNKNOWN, sentence)
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -148,7 +198,8 @@ class ObjectStoreHook(BaseHook):
             yield
         except S3Error as error:
             kind = BucketNotFound if error.code == "NoSuchBucket" else error_for_status(error.response.status)
-            raise kind(f"The object store answered {error.code} for {what}: {error.message}") from error
+            message = f"The object store answered {error.code} for {what}: {error.message}"
+            raise kind(message, facts={"code": error.code}) from error
         except ServerError as error:
             kind = error_for_status(error.status_code)
             raise kind(f"The object store answered {error.status_code} for {what}.") from error

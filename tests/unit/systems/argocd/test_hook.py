@@ -141,20 +141,3 @@ def test_ending_an_operation():
         Server(400, error(3, "odd")).hook.terminate("w")
     with pytest.raises(ApplicationNotVisible):
         Server(403, error(7, "permission denied")).hook.terminate("w")
-
-
-@pytest.mark.parametrize(
-    ("logged_in", "may", "good"), [(True, "yes", True), (True, "no", False), (False, "yes", False)]
-)
-def test_the_connection_test(logged_in, may, good):
-    def answer(request):
-        if request.url.path.endswith("userinfo"):
-            return httpx.Response(200, json={"loggedIn": logged_in, "username": "ci"})
-        assert request.url.path == "/api/v1/account/can-i/applications/sync/*/*"
-        return httpx.Response(200, json={"value": may})
-
-    assert ArgoCDHook(inner=httpx.MockTransport(answer)).test_connection()[0] is good
-
-
-def test_the_connection_test_never_raises():
-    assert Server(401, error(16, "no session information")).hook.test_connection()[0] is False

@@ -1,5 +1,6 @@
 """Real git against a bare repository on disk."""
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, StillRejected
-from platform_ops.systems.git.hook import Repository
+from platform_ops.common.errors import AuthenticationFailed
+from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, GitFailed, StillRejected
+from platform_ops.systems.git.hook import GitHook, Repository
 
 BOT = "Platform bot <platform-bot@example.com>"
 
@@ -149,3 +151,38 @@ def test_only_regular_files_are_read(address: str, path: str, said: str) -> None
         head = repository.fetch_branch("main")
         with pytest.raises(FileNotFound, match=said):
             repository.read(head, path)
+
+
+def hook(monkeypatch: pytest.MonkeyPatch, address: str) -> GitHook:
+    monkeypatch.setenv("AIRFLOW_CONN_GITOPS_DEFAULT", json.dumps({"conn_type": "git", "host": address}))
+    return GitHook()
+
+
+def wrong(hook: GitHook, *branches: str) -> list[tuple[str, str]]:
+    findings = hook.check_permissions(branches)
+    return [(finding.permission.name, finding.state) for finding in findings if finding.state != "ok"]
+
+
+UNSAID = ("other repositories", "unknown")
+
+
+def test_a_push_is_asked_for_and_not_made(remote: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run(remote, "for-each-ref")
+    assert wrong(hook(monkeypatch, address), "main") == [UNSAID]
+    assert run(remote, "for-each-ref") == before
+    assert wrong(hook(monkeypatch, address), "other") == [("fetch", "missing"), UNSAID]
+
+
+@pytest.mark.parametrize("refusal", [AuthenticationFailed("403"), GitFailed("no")])
+def test_a_push_that_is_refused_is_a_missing_permission(
+    address: str, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    def refuse(*_: str) -> None:
+        raise refusal
+
+    monkeypatch.setattr(Repository, "try_push", refuse)
+    assert wrong(hook(monkeypatch, address), "main") == [("push", "missing"), UNSAID]
+
+
+def test_a_repository_that_is_not_there_is_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hook(monkeypatch, f"file://{tmp_path}/nothing.git").test_connection()[0] is False

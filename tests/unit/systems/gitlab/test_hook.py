@@ -13,14 +13,13 @@ from platform_ops.common.errors import (
     AuthenticationFailed,
     Busy,
     Invalid,
-    NotFound,
     PlatformError,
     TryAgain,
     Unreachable,
 )
-from platform_ops.systems.gitlab.errors import BranchNotFound, CommitNotFound, ProjectNotFound, TransitionRefused
+from platform_ops.systems.gitlab.errors import CommitNotFound, ProjectNotFound, TransitionRefused
 from platform_ops.systems.gitlab.hook import GitLabHook
-from platform_ops.systems.gitlab.models import Commit, CommitState, CommitStatus, Project
+from platform_ops.systems.gitlab.models import CommitState, CommitStatus, Project
 
 SHA = "a" * 40
 TOKEN = "glpat-of-the-tests"
@@ -104,41 +103,6 @@ def test_project(hook, answers):
     assert answers.asked[0].headers["PRIVATE-TOKEN"] == TOKEN
 
 
-def test_commit(hook, answers):
-    answers.give(
-        f"GET {PROJECT}/repository/commits/{SHA}",
-        body={
-            "id": SHA,
-            "title": "Add a till",
-            "message": "Add a till\n\nIt rings.\n",
-            "author_name": "Dana",
-            "author_email": "dana@example.com",
-            "committer_name": "Ravi",
-            "committer_email": "ravi@example.com",
-            "authored_date": "2026-01-02T03:04:05.000+00:00",
-            "web_url": f"http://gitlab.test/shop/storefront/-/commit/{SHA}",
-            "parent_ids": ["b" * 40, "c" * 40],
-        },
-    )
-    assert hook.commit("shop/storefront", SHA) == Commit(
-        sha=SHA,
-        title="Add a till",
-        message="Add a till\n\nIt rings.\n",
-        author_name="Dana",
-        author_email="dana@example.com",
-        committer_name="Ravi",
-        committer_email="ravi@example.com",
-        authored_at="2026-01-02T03:04:05.000+00:00",
-        web_url=f"http://gitlab.test/shop/storefront/-/commit/{SHA}",
-        parents=("b" * 40, "c" * 40),
-    )
-
-
-def test_branch_head_encodes_the_name(hook, answers):
-    answers.give(f"GET {PROJECT}/repository/branches/feature%2Ftill", body={"name": "x", "commit": {"id": SHA}})
-    assert hook.branch_head("shop/storefront", "feature/till") == SHA
-
-
 def test_mergers_reads_every_page_and_only_what_was_merged(hook, answers):
     path = f"{PROJECT}/repository/commits/{SHA}/merge_requests"
     first = [
@@ -218,11 +182,11 @@ def test_credentials_are_those_of_a_token(hook):
     ],
 )
 def test_answers_become_our_errors(hook, answers, status, said, kind):
-    answers.give(f"GET {PROJECT}/repository/commits/{SHA}", status, {"message": said})
+    answers.give(f"GET {PROJECT}/repository/commits/{SHA}/merge_requests", status, {"message": said})
     answers.give(f"POST {PROJECT}/statuses/{SHA}", status, {"message": said})
     answers.give(f"GET {PROJECT}/repository/commits/{SHA}/statuses", status, {"message": said})
     calls = (
-        lambda: hook.commit("shop/storefront", SHA),
+        lambda: hook.mergers("shop/storefront", SHA),
         lambda: set_running(hook),
         lambda: hook.statuses("shop/storefront", SHA),
     )
@@ -237,20 +201,17 @@ def test_answers_become_our_errors(hook, answers, status, said, kind):
     assert len(answers.asked) == 3, "none of these is sent twice"
 
 
-def test_what_is_missing_is_named(hook, answers):
-    answers.give(f"GET {PROJECT}/repository/branches/rc", 404, {"message": "404 Branch Not Found"})
+def test_a_missing_project_is_named(hook, answers):
     answers.give(f"GET {PROJECT}", 404, {"message": "404 Project Not Found"})
-    with pytest.raises(BranchNotFound, match="branch rc of shop/storefront"):
-        hook.branch_head("shop/storefront", "rc")
     with pytest.raises(ProjectNotFound, match="project shop/storefront"):
         hook.project("shop/storefront")
-    assert issubclass(BranchNotFound, NotFound)
 
 
 def test_a_full_server_is_asked_once_more_for_reading(hook, answers):
-    answers.give(f"GET {PROJECT}/repository/branches/rc", 429, {"message": "Retry later"}, headers={"Retry-After": "0"})
-    answers.give(f"GET {PROJECT}/repository/branches/rc", 200, {"name": "rc", "commit": {"id": SHA}})
-    assert hook.branch_head("shop/storefront", "rc") == SHA
+    path = f"GET {PROJECT}/repository/commits/{SHA}/merge_requests"
+    answers.give(path, 429, {"message": "Retry later"}, headers={"Retry-After": "0"})
+    answers.give(path, 200, [])
+    assert hook.mergers("shop/storefront", SHA) == ()
     assert len(answers.asked) == 2
 
 
@@ -297,48 +258,10 @@ def test_a_redirected_write_is_explained(hook, answers):
 def test_names_that_are_addresses(hook, answers, name):
     for call in (
         lambda: hook.project(name),
-        lambda: hook.commit("shop/storefront", name),
-        lambda: hook.branch_head("shop/storefront", name),
+        lambda: hook.mergers("shop/storefront", name),
         lambda: hook.mergers(name, SHA),
         lambda: hook.statuses("shop/storefront", name),
     ):
         with pytest.raises(Invalid, match="names nothing"):
             call()
     assert not answers.asked
-
-
-def about_token(answers, **other):
-    answers.give("GET /api/v4/user", body={"id": 1, "username": "platform-bot"})
-    token = {"id": 1, "scopes": ["api"], "expires_at": "2027-01-31", "active": True}
-    answers.give("GET /api/v4/personal_access_tokens/self", body={**token, **other})
-
-
-@pytest.mark.parametrize(
-    ("other", "good", "words"),
-    [
-        ({}, True, "we are platform-bot; the token has api and expires on 2027-01-31."),
-        ({"expires_at": None}, True, "does not expire"),
-        ({"scopes": ["read_api", "write_repository"]}, False, "needs scope api"),
-        ({"scopes": []}, False, "has no scope"),
-        ({"active": False}, False, "not active"),
-    ],
-)
-def test_connection_says_what_the_token_may_do(hook, answers, other, good, words):
-    about_token(answers, **other)
-    worked, said = hook.test_connection()
-    assert worked is good
-    assert words in said
-
-
-def test_connection_with_a_bad_token(hook, answers):
-    answers.give("GET /api/v4/user", 401, {"message": "401 Unauthorized"})
-    worked, said = hook.test_connection()
-    assert not worked
-    assert "has not expired" in said
-
-
-def test_connection_without_an_address(hook, monkeypatch):
-    monkeypatch.setenv("AIRFLOW_CONN_GITLAB_DEFAULT", json.dumps({"conn_type": "gitlab", "password": TOKEN}))
-    worked, said = hook.test_connection()
-    assert not worked
-    assert "has no host" in said

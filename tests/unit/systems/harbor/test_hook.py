@@ -10,12 +10,11 @@ from platform_ops.systems.harbor.errors import (
     LatestRefused,
     NotADigest,
     ProjectMissing,
-    ReportMissing,
     TagVanished,
     UnknownWord,
 )
 from platform_ops.systems.harbor.hook import HarborHook
-from platform_ops.systems.harbor.models import Artifact, Scan, ScanStatus, Severity, Tag, Vulnerability
+from platform_ops.systems.harbor.models import Artifact, Scan, ScanStatus, Severity, Tag
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 GENERIC = "application/vnd.security.vulnerability.report; version=1.1"
@@ -52,7 +51,6 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "host": "https://harbor.example.com:8443/",
         "login": "robot$ops",
         "password": PASSWORD,
-        "extra": {"project": "shop"},
     }
     monkeypatch.setenv("AIRFLOW_CONN_HARBOR_DEFAULT", json.dumps(fields))
     return fields
@@ -200,7 +198,6 @@ def test_only_a_digest_is_tagged_scanned_and_run() -> None:
     for call in (
         lambda: refused.add_tag("shop", "web", "main", "tree-1"),
         lambda: refused.start_scan("shop", "web", "main"),
-        lambda: refused.vulnerabilities("shop", "web", "main"),
         lambda: refused.reference("shop", "web", "main"),
     ):
         with pytest.raises(NotADigest, match="'main' is not a digest"):
@@ -213,20 +210,6 @@ def test_a_scan_that_goes_on_is_fine_and_other_refusals_are_not() -> None:
     refused = {f"POST {path(DIGEST)}/scan": refusal(412, "no available scanner for project: 7", "PRECONDITION")}
     with pytest.raises(Busy, match="no available scanner"):
         hook(refused).start_scan("shop", "web", DIGEST)
-
-
-def test_vulnerabilities_come_from_the_newest_report() -> None:
-    item = {"id": "CVE-1", "package": "leftpad", "version": "0.0.1", "severity": "Critical", "fix_version": "0.0.3"}
-    address = f"GET {path(DIGEST)}/additions/vulnerabilities"
-    harbor = Harbor({address: {GENERIC: {"vulnerabilities": [item, item | {"fix_version": ""}]}}})
-    assert hook(harbor).vulnerabilities("shop", "web", DIGEST) == (
-        Vulnerability("CVE-1", "leftpad", "0.0.1", Severity.CRITICAL, "0.0.3"),
-        Vulnerability("CVE-1", "leftpad", "0.0.1", Severity.CRITICAL, ""),
-    )
-    assert "X-Accept-Vulnerabilities" in harbor.asked[0].headers
-    assert hook({address: {NATIVE: {"vulnerabilities": None}}}).vulnerabilities("shop", "web", DIGEST) == ()
-    with pytest.raises(ReportMissing, match="no scan ended with success"):
-        hook({address: {}}).vulnerabilities("shop", "web", DIGEST)
 
 
 def test_a_pod_gets_registry_project_repository_and_digest() -> None:
@@ -254,69 +237,3 @@ def test_the_client_keeps_no_cookie() -> None:
     same.start_scan("shop", "web", DIGEST)
     same.start_scan("shop", "web", DIGEST)
     assert "Cookie" not in harbor.asked[1].headers
-
-
-def rule(pattern: str, *, decoration: str = "matches", repositories: str = "**", disabled: bool = False) -> Any:
-    return {
-        "disabled": disabled,
-        "scope_selectors": {"repository": [{"decoration": "repoMatches", "pattern": repositories}]},
-        "tag_selectors": [{"decoration": decoration, "pattern": pattern}],
-    }
-
-
-def answers(rules: list[Any], *, health: str = "healthy") -> dict[str, Any]:
-    return {
-        "GET /api/v2.0/health": {"status": health, "components": [{"name": "database", "status": health}]},
-        "GET /api/v2.0/projects": httpx.Response(200, json=[], headers={"X-Total-Count": "4"}),
-        "HEAD /api/v2.0/projects": httpx.Response(200),
-        "GET /api/v2.0/projects/shop/immutabletagrules": rules,
-    }
-
-
-@pytest.mark.parametrize(
-    "rules",
-    [
-        [rule("tree-*"), rule("[0-9a-f]" * 40)],
-        [rule("{tree-*," + "?" * 40 + "}")],
-        [rule("**")],
-        [rule("build-*", decoration="excludes")],
-    ],
-)
-def test_immutable_claim_and_commit_tags_make_a_good_connection(rules: list[Any]) -> None:
-    good, said = hook(answers(rules)).test_connection()
-    assert good
-    assert "shows 4 projects; tags tree-* and 40 hex digits of project shop are immutable" in said
-
-
-@pytest.mark.parametrize(
-    ("rules", "missing"),
-    [
-        ([], "tree-* and 40 hex digits"),
-        ([rule("tree-*")], "40 hex digits"),
-        ([rule("tree-*"), rule("[0-9]" * 40)], "40 hex digits"),
-        ([rule("**", disabled=True)], "tree-* and 40 hex digits"),
-        ([rule("**", repositories="web")], "tree-* and 40 hex digits"),
-        ([rule("tree-*", decoration="excludes")], "tree-*"),
-    ],
-)
-def test_tags_that_can_move_make_a_bad_connection(rules: list[Any], missing: str) -> None:
-    good, said = hook(answers(rules)).test_connection()
-    assert not good
-    assert f"Tags {missing} of project shop can be moved or deleted" in said
-
-
-def test_a_connection_names_what_is_ill_wrong_or_missing(
-    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert hook(answers([], health="unhealthy")).test_connection() == (
-        False,
-        "Harbor at https://harbor.example.com:8443 is not healthy: database.",
-    )
-    for status, word in ((401, "401"), (404, "has no project shop")):
-        good, said = hook(answers([]) | {"HEAD /api/v2.0/projects": httpx.Response(status)}).test_connection()
-        assert not good
-        assert word in said
-    monkeypatch.setenv("AIRFLOW_CONN_HARBOR_DEFAULT", json.dumps(connection | {"extra": {}}))
-    good, said = hook(answers([]) | {"HEAD /api/v2.0/projects": httpx.Response(404)}).test_connection()
-    assert good
-    assert "knows us" in said

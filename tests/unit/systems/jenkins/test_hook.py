@@ -37,7 +37,6 @@ def hook(jenkins, monkeypatch):
         "host": "http://jenkins.test/ci",
         "login": "bot",
         "password": "token-of-the-bot",
-        "extra": {"folder": "shop"},
     }
     monkeypatch.setenv("AIRFLOW_CONN_JENKINS_DEFAULT", json.dumps(connection))
     return JenkinsHook(inner=httpx.MockTransport(jenkins))
@@ -225,33 +224,3 @@ def test_stopping_a_build_that_is_gone_is_fine(hook, jenkins):
 
 def test_the_page_of_a_build(hook):
     assert hook.build_url("shop/web", 7) == "http://jenkins.test/ci/job/shop/job/web/7/"
-
-
-def test_connection_checks_account_and_folder(hook, jenkins):
-    jenkins.answers["GET", "/ci/whoAmI/api/json"] = httpx.Response(200, json={"name": "bot", "anonymous": False})
-    jenkins.answers["GET", "/ci/job/shop/api/json"] = httpx.Response(200, json={"jobs": [{"name": "web"}]})
-    assert hook.test_connection() == (True, "http://jenkins.test/ci answers; bot sees 1 jobs in folder shop.")
-
-
-def test_connection_without_any_job_asks_for_the_permission(hook, jenkins):
-    jenkins.answers["GET", "/ci/whoAmI/api/json"] = httpx.Response(200, json={"name": "bot", "anonymous": False})
-    jenkins.answers["GET", "/ci/job/shop/api/json"] = httpx.Response(200, json={"jobs": []})
-    good, said = hook.test_connection()
-    assert not good
-    assert "grant Job/Read and Job/Build" in said
-
-
-def test_connection_as_nobody_is_no_connection(hook, jenkins):
-    jenkins.answers["GET", "/ci/whoAmI/api/json"] = httpx.Response(200, json={"name": "anonymous", "anonymous": True})
-    jenkins.answers["GET", "/ci/job/shop/api/json"] = httpx.Response(200, json={"jobs": [{"name": "web"}]})
-    assert hook.test_connection()[0] is False
-
-
-def test_connection_tells_what_is_wrong_instead_of_raising(hook, jenkins):
-    jenkins.answers["GET", "/ci/whoAmI/api/json"] = httpx.Response(
-        401, html="<p>Invalid password/token for user: bot</p>"
-    )
-    good, said = hook.test_connection()
-    assert not good
-    assert "Invalid password/token for user: bot" in said
-    assert "token-of-the-bot" not in said

@@ -75,7 +75,7 @@ def pod(*, ready=False, phase="Running", state=None, image_id=IMAGE, restarts=0,
 @pytest.fixture(autouse=True)
 def connection(monkeypatch):
     value = {"conn_type": "kubernetes_api", "host": "http://k8s.test", "password": "a-long-token"}
-    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEV", json.dumps(value | {"extra": {"namespace": "shop"}}))
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEV", json.dumps(value))
 
 
 def look(*pods, found=None, events=()):
@@ -176,22 +176,3 @@ def test_pods_that_are_not_created(message, kind):
 def test_errors(answer, error):
     with pytest.raises(error, match="kubernetes_dev"):
         KubernetesHook("kubernetes_dev", pool=Pool(web=answer)).rollout("shop", "web")
-
-
-@pytest.mark.parametrize("allowed", [True, False])
-def test_the_connection_test_asks_for_permissions(allowed):
-    version = dict.fromkeys(
-        ("buildDate", "compiler", "gitCommit", "gitTreeState", "goVersion", "major", "minor", "platform"), "x"
-    )
-    review = (201, {"spec": {}, "status": {"allowed": allowed}})
-    pool = Pool(version=version | {"gitVersion": "v1.34.10"}, selfsubjectaccessreviews=review)
-    good, words = KubernetesHook("kubernetes_dev", pool=pool).test_connection()
-    assert good is allowed
-    assert "namespace shop" in words
-    asked = json.loads(pool.calls[-1][3]["body"])["spec"]["resourceAttributes"]
-    assert asked == {"group": "", "resource": "events", "verb": "list", "namespace": "shop"}
-
-
-def test_the_connection_test_never_raises():
-    pool = Pool(version=urllib3.exceptions.ProtocolError("cut"))
-    assert KubernetesHook("kubernetes_dev", pool=pool).test_connection()[0] is False

@@ -98,3 +98,51 @@ def test_the_address_of_an_object_keeps_its_folders_and_encodes_the_rest() -> No
     assert (
         ObjectStoreHook().url("evidence", "runs/a b/1.json") == "http://s3.example.com:9000/evidence/runs/a%20b/1.json"
     )
+
+
+class Policy(Pool):
+    """A store whose key may do some things: answers by what a call does."""
+
+    def __init__(self, *allowed: str, honours: bool = True) -> None:
+        super().__init__(200)
+        self.allowed, self.honours = allowed, honours
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
+        query = urlsplit(url).query
+        action = "lock" if "object-lock" in query else "list" if "list-type" in query else method.lower()
+        empty = b"<ListBucketResult><Name>evidence</Name></ListBucketResult>"
+        answers = {"list": (200, empty), "get": (404, error("NoSuchKey")), "put": (412 if self.honours else 200, b"")}
+        refused = (403, error("AccessDenied"))
+        self.status, self.body = answers[action] if action in self.allowed else refused
+        return super().urlopen(method, url, redirect=redirect, **options)
+
+
+def wrong(pool: Pool) -> list[tuple[str, str]]:
+    findings = ObjectStoreHook(pool=pool).check_permissions(["evidence"])
+    return [(finding.permission.name, finding.state) for finding in findings if finding.state != "ok"]
+
+
+UNSAID = ("s3:DeleteObject", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "missing"),
+    [
+        (("list", "get", "put"), []),
+        (("get", "put"), ["s3:ListBucket"]),
+        (("list", "put"), ["s3:GetObject"]),
+        (("list", "get"), ["s3:PutObject"]),
+        ((), ["s3:ListBucket", "s3:GetObject", "s3:PutObject"]),
+    ],
+)
+def test_each_permission_of_the_key_is_asked_for(allowed: tuple[str, ...], missing: list[str]) -> None:
+    assert wrong(Policy(*allowed)) == [*((name, "missing") for name in missing), UNSAID]
+
+
+def test_a_store_that_writes_in_spite_of_the_condition_is_named() -> None:
+    assert wrong(Policy("list", "get", "put", honours=False)) == [("writes on condition", "missing"), UNSAID]
+
+
+def test_a_wrong_secret_is_no_missing_permission() -> None:
+    with pytest.raises(AuthenticationFailed, match="SignatureDoesNotMatch"):
+        ObjectStoreHook(pool=Pool(403, error("SignatureDoesNotMatch"))).check_permissions(["evidence"])

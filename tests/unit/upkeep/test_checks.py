@@ -1,0 +1,59 @@
+"""Which connections are checked, and for what."""
+
+from dataclasses import replace
+
+import pytest
+
+from platform_ops.delivery.services import service_from
+from platform_ops.upkeep.checks import FIXED, Ambiguous, Check, System, UnknownConnection, checks, chosen
+
+
+def service(name="web", **changes):
+    target = {"cluster": "kubernetes_dev", "namespace": "shop", "deployment": name, "promotion": "automatic"}
+    document = {
+        "service": name,
+        "owners": ["team"],
+        "source": {"project": f"shop/{name}", "branches": {"dev": "dev", "rc": "rc", "prod": "master"}},
+        "build": {"jenkins_job": f"shop/{name}"},
+        "image": {"project": "shop", "repository": name, "highest_severity": "Medium"},
+        "gitops": {"path": f"apps/{name}"},
+        "environments": {"dev": target | {"application": f"{name}-dev"}},
+    }
+    return replace(service_from(document), **changes)
+
+
+def test_every_connection_of_the_catalogue_is_checked_for_all_its_objects():
+    assert list(checks([service("web"), service("api")]).values()) == [
+        Check("airflow_api", System.AIRFLOW_READER, ("release_service",)),
+        Check("argocd_default", System.ARGOCD, ("api-dev", "web-dev")),
+        Check("gitlab_default", System.GITLAB, ("shop/api", "shop/web")),
+        Check("gitlab_webhook", System.AIRFLOW_STARTER, ("release_service",)),
+        Check("gitops_default", System.GIT, ("main",)),
+        Check("harbor_default", System.HARBOR, ("shop",)),
+        Check("jenkins_default", System.JENKINS, ("shop/api", "shop/web")),
+        Check("kubernetes_dev", System.KUBERNETES, ("shop",)),
+        Check("object_store_default", System.OBJECT_STORE, ("evidence",)),
+    ]
+
+
+def test_a_connection_of_its_own_is_checked_for_its_own_service():
+    found = checks([service("web"), service("api", gitlab_connection="gitlab_other")])
+    assert found["gitlab_default"].places == ("shop/web",)
+    assert found["gitlab_other"] == Check("gitlab_other", System.GITLAB, ("shop/api",))
+
+
+def test_an_empty_catalogue_leaves_what_every_dag_needs():
+    assert set(checks([])) == {check.connection for check in FIXED}
+
+
+def test_a_connection_for_two_systems_is_refused():
+    with pytest.raises(Ambiguous, match="uses connection gitlab_default for GitLab and for Harbor"):
+        checks([service(harbor_connection="gitlab_default")])
+
+
+def test_some_are_chosen_in_the_order_asked_for_and_once():
+    known = checks([service()])
+    assert chosen(known, ["kubernetes_dev", "airflow_api", "kubernetes_dev"]) == ("kubernetes_dev", "airflow_api")
+    assert chosen(known, []) == tuple(known)
+    with pytest.raises(UnknownConnection, match="Nothing uses connection gitlab_defualt; in use are airflow_api"):
+        chosen(known, ["gitlab_defualt"])
