@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +71,9 @@ class Machine:
             (folder / tool).chmod(0o755)
         return cls(folder, system, (program, "sh") if applets else (program,), dict(variables))
 
-    def begin(self, **variables: str) -> subprocess.Popen[str]:
-        """Begin the job with more variables."""
+    @contextmanager
+    def job(self, **variables: str) -> Iterator[subprocess.Popen[str]]:
+        """Begin the job with more variables; at the end of the block it is gone."""
         line, text = self._command()
         process = subprocess.Popen(
             line,
@@ -85,7 +87,11 @@ class Machine:
         process.stdin.write(text)
         process.stdin.close()
         process.stdin = None
-        return process
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def _command(self) -> tuple[list[str], str]:
         if self.system == "gitlab":
@@ -97,12 +103,14 @@ class Machine:
 
     def run(self, **variables: str) -> tuple[int, str]:
         """Run the job; return the exit code and all output."""
-        with self.begin(**variables) as process:
+        with self.job(**variables) as process:
             output, _ = process.communicate(timeout=180)
         return process.returncode, output
 
     def command_lines(self) -> str:
-        return (self.folder / "command-lines").read_text()
+        """Return what the tools were given so far."""
+        path = self.folder / "command-lines"
+        return path.read_text() if path.exists() else ""
 
     def set_clock(self, step: int) -> None:
         """Let every look at the clock be so many seconds after the one before."""

@@ -83,7 +83,7 @@ def test_production_waits_says_for_whom_and_goes_on(world: World, make_job: Make
     commit = world.push("ci-green", "rc", "master", title=f"To production by {system}")
     assert world.released("ci-green", "rc", commit) == "released"
     run = world.run_id("ci-green", "prod", commit)
-    with make_job("ci-green", "prod", commit, system, shell).begin() as process:
+    with make_job("ci-green", "prod", commit, system, shell).job() as process:
         assert process.stdout
         before = []
         for line in process.stdout:

@@ -48,7 +48,6 @@ class Airflow:
     start: list[tuple[int, str]] = field(default_factory=lambda: [STARTED])
     status: list[tuple[int, str]] = field(default_factory=lambda: [RELEASED])
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
-    looked: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, kind: str) -> list[tuple[str, Any]]:
         """Return the authorization and the body of each request of a kind."""
@@ -62,8 +61,6 @@ class Airflow:
         }
         kind = kinds.get(path, path)
         self.requests.append((kind, authorization, body))
-        if kind == "status":
-            self.looked.set()
         answers = getattr(self, kind, [(404, packed({"detail": "Not Found"}))])
         if not answers:
             return 201, packed({"access_token": f"token-{len(self.asked('login'))}"})

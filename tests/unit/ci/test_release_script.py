@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -58,6 +60,13 @@ def test_the_password_and_the_token_are_seen_nowhere(airflow: Airflow, any_machi
     assert "$HOME" not in seen
 
 
+def until_true(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 REASON = """-n say "no" \\ and 'yes' \\n \\\\ $HOME `id` $(id) %s
 
 	tab, bell \a, escape \x1b, return \r, é ☃ 日本"""
@@ -100,7 +109,7 @@ def test_another_try_has_another_run(airflow: Airflow, machine: Machine) -> None
 def test_a_release_that_waits_names_where_to_answer(airflow: Airflow, machine: Machine) -> None:
     where = "http://airflow.example.com/required_actions"
     waiting = status(state="running", summary="waiting for approval. paula may answer.", answer_at=where)
-    airflow.status = [waiting, RELEASED]
+    airflow.status = [RUNNING, waiting, RELEASED]
     assert f"waiting for approval. paula may answer. Answer at {where}\n" in machine.run()[1]
 
 
@@ -231,8 +240,8 @@ def test_an_unchanged_line_is_said_again_every_half_minute(airflow: Airflow, mac
 
 def test_a_cancelled_job_leaves_the_release_and_says_so(airflow: Airflow, any_machine: Machine) -> None:
     airflow.status = [RUNNING]
-    with any_machine.begin(RELEASE_PAUSE="60") as process:
-        assert airflow.looked.wait(60)
+    with any_machine.job(RELEASE_PAUSE="600") as process:
+        until_true(lambda: "sleep 600" in any_machine.command_lines())
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
