@@ -212,10 +212,10 @@ class VerifyImage(RemoteWorkOperator):
         return StepReport(summary, facts=facts, links=ended.links)
 
 
-def _nobody_asked(release: Release) -> StepReport:
+def _nobody_asked(release: Release, why: str = "") -> StepReport:
     automatic = release.target.approval is None
-    summary = f"Releases to {release.environment} are automatic." if automatic else "GitOps needs no change."
-    return StepReport(summary, "not needed", {"required": False})
+    why = why or (f"Releases to {release.environment} are automatic." if automatic else "GitOps needs no change.")
+    return StepReport(why, "not needed", {"required": False}, (Link("Release page", release.page),))
 
 
 def _request(context: Context, release: Release, asked: Question, given: tuple[Yes, ...]) -> Request:
@@ -243,8 +243,7 @@ class ConfirmRelease(ApprovalGate):
         release = Release.of(context)
         policy = release.target.approval
         if policy and policy.quorum == 1:
-            summary = f"One yes is enough for {release.service.name} in {release.environment}."
-            return StepReport(summary, "not needed", {"required": False})
+            return _nobody_asked(release, f"One yes is enough for {release.service.name} in {release.environment}.")
         asked = open_question(release)
         if asked is None:
             return _nobody_asked(release)
@@ -253,7 +252,7 @@ class ConfirmRelease(ApprovalGate):
             first = approved_by(asked, given, 1)
         except ApprovalError as no:
             # Not lost: judge_approval ends the run with it.
-            return StepReport(f"Nobody else is asked. {no}", "not needed", {"required": False})
+            return _nobody_asked(release, f"Nobody else is asked. {no}")
         return _request(context, release, asked, first)
 
 

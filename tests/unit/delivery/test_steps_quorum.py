@@ -78,6 +78,7 @@ def not_asked(world, said: str, environment: str = "prod") -> None:
     assert isinstance(report, StepReport)
     assert report.outcome == "not needed"
     assert report.facts == {"required": False}
+    assert [link.title for link in report.links] == ["Release page"]
     assert said in report.summary
 
 
