@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 PYTHON := python3.12 python3.13 python3.11 python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test docs down lock
+.PHONY: help setup demo fix check test test-nightly docs down lock
 .DELETE_ON_ERROR:
 
 help: ## Show this list.
@@ -31,6 +31,9 @@ check: setup ## Check format, style, types and the direction of imports; changes
 
 test: setup ## Run the tests.
 	$(PY) -m pytest
+
+test-nightly: setup ## Build the image and try it; needs root, the network and the packages buildah and mmdebstrap.
+	$(PY) -m pytest -m nightly --capture=no
 
 docs: setup ## Write docs/dags.md from the DAGs.
 	PYTHONPATH=plugins $(PY) docs/generate.py
