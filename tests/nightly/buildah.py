@@ -40,7 +40,7 @@ def pip_configuration() -> str:
 class Buildah:
     """buildah with all its data below one folder, in chroots: no cgroups, no overlay file system, no network of its own.
 
-    :param folder: takes two or three times the size of an image.
+    :param folder: takes several times the size of an image.
     """
 
     def __init__(self, folder: Path) -> None:
