@@ -10,13 +10,16 @@ WORKDIR ${APP_HOME}
 # The account of both images (airflow there, astro here), as a number: Kubernetes' runAsNonRoot can't check a name.
 USER 50000
 
-COPY --chown=50000:0 requirements.txt ./
-RUN pip install --no-cache-dir --require-hashes --requirement requirements.txt
+# A package index of your own, with its password, comes as a secret and stays in no layer.
+COPY --chmod=644 requirements.txt ./
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,uid=50000 \
+    pip install --no-cache-dir --require-hashes --requirement requirements.txt
 
-COPY --chown=50000:0 config config
-COPY --chown=50000:0 include include
-COPY --chown=50000:0 plugins plugins
-COPY --chown=50000:0 dags dags
+# Owned by root and readable by all, whatever the umask of the checkout: the account can't change what it runs.
+COPY --chmod=755 config config
+COPY --chmod=755 include include
+COPY --chmod=755 plugins plugins
+COPY --chmod=755 dags dags
 
 ENV PYTHONPATH=${APP_HOME}/plugins:${APP_HOME}/config:${APP_HOME} \
     PLATFORM_OPS_HOME=${APP_HOME}

@@ -8,13 +8,13 @@ export UV_PYTHON_DOWNLOADS := never
 PYTHON := python3.12 python3.13 python3.11 python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test bench docs down lock
+.PHONY: help setup demo fix check test test-nightly bench docs down lock
 .DELETE_ON_ERROR:
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-setup: .venv/installed ## Make the environment in .venv, as requirements.txt says.
+setup: .venv/installed ## Make the environment in .venv, as requirements-dev.txt says.
 
 demo: setup ## Carry a commit from a push to production; APPROVE=yes also says yes to production.
 	$(PY) -m sandbox demo $(if $(APPROVE),--approve)
@@ -33,6 +33,9 @@ check: setup ## Check format, style, types, the direction of imports, and what m
 test: setup ## Run the tests.
 	$(PY) -m pytest
 
+test-nightly: setup ## Build the image and try it; needs root, the network and the packages buildah and mmdebstrap.
+	$(PY) -m pytest -m nightly --capture=no
+
 bench: setup ## Measure against floors and peers, for half an hour; prints figures, WRITE=file keeps them.
 	PYTHONPATH=plugins:. $(PY) -m benchmarks $(if $(WRITE),--write $(WRITE))
 
@@ -45,14 +48,17 @@ down: ## Stop the sandbox; PURGE=yes leaves what a fresh clone has.
 	$(if $(PURGE),rm -rf .demo .venv .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis)
 	$(if $(PURGE),find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +)
 
-lock: $(UV) ## Write requirements.txt from requirements.in, with what was published up to UNTIL=YYYY-MM-DD.
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-		$(if $(UNTIL),--exclude-newer $(UNTIL)) requirements.in --output-file requirements.txt
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	$(if $(UNTIL),--exclude-newer $(UNTIL))
+
+lock: $(UV) ## Write requirements-dev.txt and requirements.txt, with what was published up to UNTIL=YYYY-MM-DD.
+	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+	$(COMPILE) --constraints requirements-dev.txt requirements.in --output-file requirements.txt
 
 # A venv without pip is enough: uv installs from outside. `sync` also removes what the list no longer names.
-.venv/installed: requirements.txt $(UV)
+.venv/installed: requirements-dev.txt $(UV)
 	$(UV) venv --quiet --allow-existing --python "$$(cat .tools/python)" .venv
-	$(UV) pip sync --quiet --python $(PY) --require-hashes requirements.txt
+	$(UV) pip sync --quiet --python $(PY) --require-hashes requirements-dev.txt
 	@touch $@
 
 # Distributions ship Python with pip, or with venv (which brings pip along), or with both.

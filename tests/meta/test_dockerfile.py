@@ -60,6 +60,19 @@ def test_packages_are_checked_by_hash(instructions: list[tuple[str, str]]) -> No
     assert all("--require-hashes" in rest for rest in installs)
 
 
+def test_the_tests_run_with_the_packages_of_the_image() -> None:
+    of_the_image, of_the_tests = (
+        set(re.findall(r"^\S+==.*|^ +--hash=\S+", (ROOT / name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "requirements-dev.txt")
+    )
+    assert of_the_image < of_the_tests, "run `make lock`"
+
+
+def test_a_changed_dag_installs_no_package_again(instructions: list[tuple[str, str]]) -> None:
+    order = [rest.split()[-1] for word, rest in instructions if word in {"COPY", "RUN"}]
+    assert order == ["./", "requirements.txt", "config", "include", "plugins", "dags"]
+
+
 def test_everything_copied_exists_and_reaches_the_builder(instructions: list[tuple[str, str]]) -> None:
     allowed = {
         line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
