@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import httpx
 
 from platform_ops.common.connections import base_url, tls_verify
 from platform_ops.common.http import HttpApi, httpx_client, url_path
-from platform_ops.common.records import Answer, RunRecord, TaskRecord
+from platform_ops.common.records import Answer, Attempt, RunRecord, TaskRecord
 from platform_ops.common.report import REPORT_KEY
 
 PAGE = 100
@@ -120,6 +121,18 @@ class AirflowApi:
             ended_at=_time(task.get("end_date")),
             try_number=task["try_number"],
             report=self._report(run_path, task["task_id"]) if touched else None,
+            queued_at=_time(task.get("queued_when")),
+            earlier=self._earlier(run_path, task) if task["try_number"] > 1 else (),
+        )
+
+    def _earlier(self, run_path: str, task: dict[str, Any]) -> tuple[Attempt, ...]:
+        place = (task["task_id"], str(task["map_index"])) if task.get("map_index", -1) >= 0 else (task["task_id"],)
+        path = f"{run_path}{url_path('taskInstances', *place, 'tries')}"
+        listed = self.api.json("GET", path, what=f"the tries of {task['task_id']}")["task_instances"]
+        before = sorted((one for one in listed if one["try_number"] < task["try_number"]), key=itemgetter("try_number"))
+        return tuple(
+            Attempt(_time(one.get("queued_when")), _time(one.get("start_date")), _time(one.get("end_date")))
+            for one in before
         )
 
     def _report(self, run_path: str, task_id: str) -> dict[str, Any] | None:

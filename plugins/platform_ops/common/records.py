@@ -8,10 +8,21 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a task."""
+
+    queued_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """One task of a run.
+    """One task of a run; its times are those of the newest try.
 
     :param report: what the step left (``common/report.py``); None when it left nothing yet.
+    :param queued_at: when it was last queued, which for a task that was deferred is after its start.
+    :param earlier: the tries before the newest, in their order.
     """
 
     task_id: str
@@ -20,6 +31,8 @@ class TaskRecord:
     ended_at: datetime | None
     try_number: int
     report: dict[str, Any] | None
+    queued_at: datetime | None = None
+    earlier: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

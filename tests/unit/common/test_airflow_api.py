@@ -17,8 +17,14 @@ RUN = {
 }  # fmt: skip
 TASKS = {
     "task_instances": [
-        {"task_id": "build_image", "state": "success", "start_date": AT, "end_date": AT, "try_number": 2},
+        {"task_id": "build_image", "state": "success", "start_date": AT, "end_date": AT, "try_number": 3},
         {"task_id": "pin_image", "state": None, "start_date": None, "end_date": None, "try_number": 0},
+    ]
+}
+TRIES = {
+    "task_instances": [
+        {"try_number": number, "queued_when": AT, "start_date": AT, "end_date": f"2026-01-02T0{number}:59:00Z"}
+        for number in (3, 2, 1)
     ]
 }
 DETAIL: dict[str, Any] = {
@@ -50,11 +56,14 @@ def test_a_run_comes_with_the_reports_of_the_tasks_that_ran() -> None:
         RUN_PATH: httpx.Response(200, json=RUN),
         f"{RUN_PATH}/taskInstances": httpx.Response(200, json=TASKS),
         report: httpx.Response(200, json={"key": "report", "value": {"summary": "Built."}}),
+        f"{RUN_PATH}/taskInstances/build_image/tries": httpx.Response(200, json=TRIES),
     })  # fmt: skip
     run = person(server).run("release_service", "r1")
     assert (run.state, run.started_by, run.conf) == ("running", "oscar", {"service": "web"})
     assert run.report("build_image") == {"summary": "Built."}
     assert run.report("pin_image") == {}
+    # The newest try is the task itself; the server gives the others in no order.
+    assert [[try_.ended_at and try_.ended_at.hour for try_ in task.earlier] for task in run.tasks] == [[1, 2], []]
     assert [request.url.path for request in server.seen].count(report) == 1
     assert not [request for request in server.seen if "pin_image" in request.url.path]
     assert {request.headers["Authorization"] for request in server.seen} == {"Bearer t0ken"}
