@@ -72,8 +72,10 @@
       return null;
     }
     const fresh = new DOMParser().parseFromString(text, "text/html");
-    if (answer.ok && fresh.getElementById("run")) return fresh;
-    tell(answer.status === 401 ? "Load the page to log in again." : `Airflow answers ${answer.status}; trying again.`);
+    if (answer.ok && fresh.getElementById("told")) return fresh;
+    // Whoever is logged out gets 401, or the page of the login.
+    const out = answer.ok || answer.status === 401;
+    tell(out ? "Load the page to log in again." : `Airflow answers ${answer.status}; trying again.`);
     return null;
   }
 
@@ -99,6 +101,6 @@
     else look();
   });
   document.addEventListener("visibilitychange", look);
-  live.hidden = false;
+  button.hidden = false;
   wait(Number(main.dataset.again));
 })();
