@@ -79,9 +79,9 @@
     return null;
   }
 
+  // Asks, unless it must not; who ends the pause or shows the page calls it again.
   async function look() {
     if (looking || paused || document.hidden || !live.isConnected) return;
-    clearTimeout(timer);
     looking = true;
     const fresh = await ask();
     looking = false;
@@ -91,14 +91,13 @@
 
   function wait(seconds) {
     clearTimeout(timer);
-    if (live.isConnected && !paused) timer = setTimeout(look, seconds * 1000);
+    timer = setTimeout(look, seconds * 1000);
   }
 
   button.addEventListener("click", () => {
     paused = !paused;
     button.textContent = paused ? "Resume updates" : "Pause updates";
-    if (paused) clearTimeout(timer);
-    else look();
+    look();
   });
   document.addEventListener("visibilitychange", look);
   button.hidden = false;

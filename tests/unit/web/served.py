@@ -42,16 +42,14 @@ def all_pages(samples: dict[str, RunRecord]) -> dict[str, Callable[[], str]]:
 
 
 class Site:
-    """Answers a browser with one page, as told; counts how often it was asked for it."""
+    """Answers a browser with one page, as told; status 0 is no answer."""
 
     def __init__(self, context: BrowserContext, body: str) -> None:
         self.body = body
         self.status = 200
-        self.asked = 0
         context.route("**/*", self._answer)
 
     def _answer(self, route: Route) -> None:
-        self.asked += route.request.url.startswith(ADDRESS)
         if self.status == 0:
             route.abort()
             return

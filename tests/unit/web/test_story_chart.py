@@ -179,6 +179,10 @@ def test_odd_times_stay_on_the_axis(odd, run_state):
         assert 0 <= bar.start < bar.end <= 100
 
 
+def test_a_step_that_ended_before_it_started_is_there_without_a_length():
+    assert [(row.worked, len(row.bars)) for row in drawn(run_of(task("success", 10, 5))).rows] == [("0.0 s", 1)]
+
+
 def test_a_run_of_no_time_at_all():
     chart = drawn(run_of(task("success", 0, 0), ended_at=NOW))
     assert [(bar.start, bar.end) for bar in chart.rows[0].bars] == [(0, 0.4)]
