@@ -20,7 +20,7 @@ from platform_ops.web.story_words import inner, listing, span, stamp
 THINNEST_BAR = 0.4
 BREAK_WIDTH = 9.0
 MOST_BREAKS = 3
-SHORTEST_BREAK = 10.0
+SHORTEST_BREAK = timedelta(seconds=10)
 ROOM, NARROW_ROOM = 17.0, 32.0
 """Percent of the axis between two times that are written at it, on a wide and on a narrow page."""
 _STEPS = (
@@ -88,14 +88,18 @@ def _one_try(attempt: Attempt, kind: Kind, end: datetime, before: Sequence[Stret
 def seconds_by_share(found: Iterable[Stretch]) -> list[tuple[str, float]]:
     """Return how long work, and waits without work, lasted; what happens at the same time counts once, as the first."""
     counted: list[Stretch] = []
-    shares, before = [], 0.0
+    shares, before = [], timedelta()
     every = list(found)
     for name, kinds in _SHARES:
         counted += [one for one in every if one.kind in kinds]
-        total = sum((last - first).total_seconds() for first, last in _merged(counted))
-        shares.append((name, total - before))
+        total = _length(_merged(counted))
+        shares.append((name, (total - before).total_seconds()))
         before = total
     return shares
+
+
+def _length(spans: Iterable[tuple[datetime, datetime]]) -> timedelta:
+    return sum((last - first for first, last in spans), timedelta())
 
 
 def _merged(found: Iterable[Stretch]) -> list[tuple[datetime, datetime]]:
@@ -115,12 +119,12 @@ def pauses(found: Iterable[Stretch], begin: datetime, end: datetime) -> tuple[tu
     Those are the longest which last more than twice as long as all work together.
     """
     busy = _merged(one for one in found if one.kind in (Kind.WORK, Kind.EARLIER))
-    work = sum((last - first).total_seconds() for first, last in busy)
-    edges = [begin, *(moment for stretch in busy for moment in stretch), end]
-    idle = [(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True)]
-    long = [(first, last) for first, last in idle if (last - first).total_seconds() > max(2 * work, SHORTEST_BREAK)]
+    work = _length(busy)
     if not work:
         return ()
+    edges = [begin, *(moment for stretch in busy for moment in stretch), end]
+    idle = zip(edges[::2], edges[1::2], strict=True)
+    long = [(first, last) for first, last in idle if last - first > max(2 * work, SHORTEST_BREAK)]
     return tuple(sorted(sorted(long, key=lambda pause: pause[0] - pause[1])[:MOST_BREAKS]))
 
 
@@ -138,7 +142,7 @@ class Axis:
 
     def __init__(self, begin: datetime, end: datetime, left_out: Sequence[tuple[datetime, datetime]]) -> None:
         edges = [begin, *(moment for pause in left_out for moment in pause), end]
-        scaled = sum((last - first).total_seconds() for first, last in zip(edges[::2], edges[1::2], strict=True))
+        scaled = _length(zip(edges[::2], edges[1::2], strict=True)).total_seconds()
         self.per_second = (100 - BREAK_WIDTH * len(left_out)) / scaled if scaled else 0.0
         pieces, at = [], 0.0
         for number, (first, last) in enumerate(pairwise(edges)):
@@ -161,20 +165,26 @@ class Axis:
         step = next((step for step in _STEPS if step * self.per_second >= ROOM), 0)
         begins = [piece.begin for piece in self.pieces if not piece.left_out and piece.begin < piece.end]
         rounds = [moment for piece in self.pieces if not piece.left_out for moment in _round_times(piece, step)]
-        wide, narrow = (
-            _with_room([self.at(moment) for moment in (*begins, *rounds)], room) for room in (ROOM, NARROW_ROOM)
-        )
-        several_days = self.pieces[0].begin.astimezone(UTC).date() != self.pieces[-1].end.astimezone(UTC).date()
-        found, day = [], ""
+        wide, narrow = (self._with_room((*begins, *rounds), room) for room in (ROOM, NARROW_ROOM))
+        several_days = _day(self.pieces[0].begin) != _day(self.pieces[-1].end)
+        found, said = [], ""
         for moment in sorted({*begins, *rounds}):
-            at, exact = self.at(moment), moment in begins
-            time, today = _time(moment, step, exact=exact), f"{moment.day} {moment:%b}"
-            if at not in wide:
-                time = ""
-            told = today if several_days and time and today not in (day, time) else ""
-            day = today if time else day
-            found.append(Tick(at, time, told, _anchor(at, exact=exact), crowded=at not in narrow))
+            exact, day = moment in begins, _day(moment)
+            time = _time(moment, step, exact=exact) if moment in wide else ""
+            new = day if several_days and time and day not in (said, time) else ""
+            said = day if time else said
+            at = self.at(moment)
+            found.append(Tick(at, time, new, _anchor(at, exact=exact), crowded=moment not in narrow))
         return tuple(found)
+
+    def _with_room(self, moments: Iterable[datetime], room: float) -> set[datetime]:
+        """Return the times that stand far enough from all kept before them."""
+        kept: dict[datetime, float] = {}
+        for moment in moments:
+            at = self.at(moment)
+            if all(abs(at - other) >= room for other in kept.values()):
+                kept[moment] = at
+        return set(kept)
 
 
 def _round_times(piece: _Piece, step: int) -> Iterator[datetime]:
@@ -185,15 +195,6 @@ def _round_times(piece: _Piece, step: int) -> Iterator[datetime]:
         yield _EPOCH + timedelta(seconds=number * step)
 
 
-def _with_room(places: Iterable[float], room: float) -> set[float]:
-    """Return the places that lie far enough from all kept before them."""
-    kept: set[float] = set()
-    for at in places:
-        if all(abs(at - other) >= room for other in kept):
-            kept.add(at)
-    return kept
-
-
 def _anchor(at: float, *, exact: bool) -> str:
     """Return where a time stands at its line, so that it stays within the chart."""
     if at > 100 - ROOM / (1 if exact else 2):
@@ -201,12 +202,17 @@ def _anchor(at: float, *, exact: bool) -> str:
     return "start" if exact else "middle"
 
 
+def _day(moment: datetime) -> str:
+    utc = moment.astimezone(UTC)
+    return f"{utc.day} {utc:%b}"
+
+
 def _time(moment: datetime, step: int, *, exact: bool) -> str:
     utc = moment.astimezone(UTC)
     if exact:
         return f"{utc:%H:%M:%S}" if step < 3600 else f"{utc:%H:%M}"
     if step >= 86400:
-        return f"{utc.day} {utc:%b}"
+        return _day(moment)
     return f"{utc:%H:%M}" if step >= 60 else f"{utc:%H:%M:%S}"
 
 

@@ -69,6 +69,16 @@ def test_a_run_comes_with_the_reports_of_the_tasks_that_ran() -> None:
     assert {request.headers["Authorization"] for request in server.seen} == {"Bearer t0ken"}
 
 
+def test_the_tries_of_a_mapped_task_are_those_of_its_own_place() -> None:
+    task = {**TASKS["task_instances"][0], "map_index": 4}
+    server = Server({
+        RUN_PATH: httpx.Response(200, json=RUN),
+        f"{RUN_PATH}/taskInstances": httpx.Response(200, json={"task_instances": [task]}),
+        f"{RUN_PATH}/taskInstances/build_image/4/tries": httpx.Response(200, json=TRIES),
+    })  # fmt: skip
+    assert len(person(server).run("release_service", "r1").tasks[0].earlier) == 2
+
+
 def test_an_unknown_run_and_a_closed_dag_are_told_apart() -> None:
     with pytest.raises(NotFound, match="run r1 of release_service"):
         person(Server({})).run("release_service", "r1")
