@@ -16,7 +16,7 @@ KINDS = (
     "running", "waiting", "released", "superseded", "red_tests", "mismatch", "pods_failing", "rejected", "foreign",
     "waited a night", "tried again", "queued", "long words", "embedded", "releases", "message",
 )  # fmt: skip
-WIDTHS = (320, 375, 640, 720, 900, 1280)
+WIDTHS = (320, 375, 640, 720, 900, 1060, 1280)
 
 
 @pytest.fixture(params=KINDS)
@@ -69,7 +69,10 @@ def test_the_policy_stops_nothing_that_the_page_needs(context, html):
 def test_everything_has_its_place_at_every_width(page):
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # Safari gives the keyboard no way into what scrolls sideways.
+        wide = page.evaluate("""() => [document.documentElement, ...document.querySelectorAll(".scroll, .chart")]
+            .filter(one => one.scrollWidth > one.clientWidth).map(one => one.outerHTML.slice(0, 100))""")
+        assert wide == [], width
         times = page.evaluate("""() => [...document.querySelectorAll(".axis text")]
             .map(text => text.getBoundingClientRect()).filter(box => box.width).map(box => box.toJSON())""")
         for one, other in combinations(times, 2):
