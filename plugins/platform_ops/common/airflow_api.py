@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from itertools import count, islice
+from operator import itemgetter
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ import httpx
 from platform_ops.common.connections import base_url, tls_verify
 from platform_ops.common.fail_points import asks, changes
 from platform_ops.common.http import HttpApi, httpx_client, url_path
-from platform_ops.common.records import Answer, RunRecord, TaskRecord
+from platform_ops.common.records import Answer, Attempt, RunRecord, TaskRecord
 from platform_ops.common.report import REPORT_KEY
 
 PAGE = 100
@@ -50,7 +51,7 @@ def _run(run: dict[str, Any], tasks: tuple[TaskRecord, ...]) -> RunRecord:
     )
 
 
-def _task(task: dict[str, Any], report: dict[str, Any] | None) -> TaskRecord:
+def _task(task: dict[str, Any], report: dict[str, Any] | None, earlier: tuple[Attempt, ...] = ()) -> TaskRecord:
     return TaskRecord(
         task_id=task["task_id"],
         state=task["state"],
@@ -60,6 +61,8 @@ def _task(task: dict[str, Any], report: dict[str, Any] | None) -> TaskRecord:
         report=report,
         map_index=task.get("map_index", -1),
         label=task.get("rendered_map_index") or "",
+        queued_at=_time(task.get("queued_when")),
+        earlier=earlier,
     )
 
 
@@ -182,7 +185,17 @@ class AirflowApi:
     def _reporting_task(self, run_path: str, task: dict[str, Any]) -> TaskRecord:
         touched = task["state"] not in (None, "scheduled", "queued", "upstream_failed", "removed")
         report = self._report(run_path, task["task_id"], task.get("map_index", -1)) if touched else None
-        return _task(task, report)
+        return _task(task, report, self._earlier(run_path, task) if task["try_number"] > 1 else ())
+
+    def _earlier(self, run_path: str, task: dict[str, Any]) -> tuple[Attempt, ...]:
+        place = (task["task_id"], str(task["map_index"])) if task.get("map_index", -1) >= 0 else (task["task_id"],)
+        path = f"{run_path}{url_path('taskInstances', *place, 'tries')}"
+        listed = self.api.json("GET", path, what=f"the tries of {task['task_id']}")["task_instances"]
+        before = sorted((one for one in listed if one["try_number"] < task["try_number"]), key=itemgetter("try_number"))
+        return tuple(
+            Attempt(_time(one.get("queued_when")), _time(one.get("start_date")), _time(one.get("end_date")))
+            for one in before
+        )
 
     def _report(self, run_path: str, task_id: str, map_index: int) -> dict[str, Any] | None:
         path = f"{run_path}{url_path('taskInstances', task_id, 'xcomEntries', REPORT_KEY)}"

@@ -8,12 +8,23 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a task."""
+
+    queued_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """One task of a run.
+    """One task of a run; its times are those of the newest try.
 
     :param map_index: -1 unless the task is mapped.
     :param label: what a mapped task stands for, as the DAG names it.
     :param report: what the step left (``common/report.py``); None when it left nothing yet.
+    :param queued_at: when it was last queued, which for a task that was deferred is after its start.
+    :param earlier: the tries before the newest, in their order.
     """
 
     task_id: str
@@ -24,6 +35,8 @@ class TaskRecord:
     report: dict[str, Any] | None
     map_index: int = -1
     label: str = ""
+    queued_at: datetime | None = None
+    earlier: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

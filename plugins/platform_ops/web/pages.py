@@ -1,4 +1,4 @@
-"""Writes stories and messages as HTML: no script, everything escaped, one style sheet inside the page."""
+"""Writes stories and messages as HTML: everything escaped, one style sheet and one script, both inside the page."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def _environment(folder: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Ours, not data; a style element's text is not parsed as HTML.
-    environment.globals["style"] = Markup((include() / "templates" / "page.css").read_text())  # noqa: S704
+    # Ours, not data; the text of a style or script element is not parsed as HTML.
+    for name, file in (("style", "page.css"), ("script", "live.js")):
+        environment.globals[name] = Markup((include() / "templates" / file).read_text())  # noqa: S704
     return environment
 
 
@@ -35,18 +36,19 @@ def write(template: str, **values: Any) -> str:
 
 
 @cache
-def _style_hash(folder: str) -> str:
-    style = str(_environment(folder).globals["style"])
-    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+def _source(folder: str, name: str) -> str:
+    """Return the source of ours by which a policy knows it: its hash."""
+    text = str(_environment(folder).globals[name])
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def headers() -> Mapping[str, str]:
-    """Return the headers every page carries: nothing runs, nothing is fetched, nobody keeps a copy."""
-    style = _style_hash(str(include() / "templates"))
+    """Return the headers every page carries: nothing runs or is fetched but by our own script, nobody keeps a copy."""
+    folder = str(include() / "templates")
     return {
         "Content-Security-Policy": (
-            f"default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; "
-            "frame-ancestors 'self'"
+            f"default-src 'none'; style-src {_source(folder, 'style')}; script-src {_source(folder, 'script')}; "
+            "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
         ),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",

@@ -9,6 +9,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from platform_ops.common.records import RunRecord
+from platform_ops.web.story_chart import draw
 from platform_ops.web.story_model import (
     Commit,
     DiffLine,
@@ -42,6 +43,7 @@ from platform_ops.web.story_words import (
 
 LONGEST_DIFF = 400
 MOST_TROUBLES = 40
+SHORTEST_PAUSE, LONGEST_PAUSE = 3, 30
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RED = frozenset({"failed", "rejected", "expired", "refused", "broken"})
 
@@ -78,6 +80,8 @@ def tell(run: RunRecord, *, now: datetime, airflow_url: str) -> Story:
         duration=span((teller.end - teller.begin).total_seconds()) if teller.begin else "",
         told_at=stamp(now),
         steps=steps,
+        again=look_again(run, now) if teller.live else 0,
+        chart=draw(steps, run.tasks, begin=teller.begin, end=teller.end, live=teller.live),
         question=question,
         troubles=troubles,
         digests=digests,
@@ -88,6 +92,14 @@ def tell(run: RunRecord, *, now: datetime, airflow_url: str) -> Story:
         diff_title=f"written as {revision[:12]}" if revision else "proposed",
         evidence=_evidence(run),
     )
+
+
+def look_again(run: RunRecord, now: datetime) -> int:
+    """Return after how many seconds a page looks again: a tenth of the time since anything happened, 3 to 30."""
+    known = [run.queued_at, run.started_at]
+    known += [moment for task in run.tasks for moment in (task.queued_at, task.started_at, task.ended_at)]
+    newest = max((moment for moment in known if moment), default=now)
+    return round(min(max((now - newest).total_seconds() / 10, SHORTEST_PAUSE), LONGEST_PAUSE))
 
 
 def _said(run: RunRecord, key: str) -> str:

@@ -56,14 +56,6 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """Which part of the run's time a step took, in percent."""
-
-    start: float
-    width: float
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """One step of the story.
 
@@ -79,10 +71,89 @@ class Step:
     note: str = ""
     started: Moment | None = None
     duration: str = ""
-    bar: Bar | None = None
     facts: tuple[Fact, ...] = ()
     links: tuple[Link, ...] = ()
     log: str = ""
+
+
+class Kind(StrEnum):
+    """How a step spent a stretch of time."""
+
+    WORK = "worked"
+    EARLIER = "worked in an earlier try"
+    PERSON = "waited for a person"
+    QUEUE = "waited for a free worker"
+    RETRY = "waited for the next try"
+
+    @property
+    def mark(self) -> str:
+        """Return the name of the shape and the colour."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A stretch of time on the axis; ``start`` and ``end`` are percent of it."""
+
+    kind: Kind
+    start: float
+    end: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChartRow:
+    """One step of the chart; ``words`` say all that its bars show."""
+
+    title: str
+    mark: str
+    bars: tuple[Bar, ...]
+    worked: str
+    waited: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A line across the chart at ``at`` percent of the axis.
+
+    :param time: UTC; empty where there is no room for it.
+    :param day: said where another day begins.
+    :param anchor: SVG's ``text-anchor``.
+    :param crowded: a narrow page has no room for the time.
+    """
+
+    at: float
+    time: str
+    day: str
+    anchor: str
+    crowded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A stretch that the axis leaves out; ``start`` and ``end`` are percent of it."""
+
+    start: float
+    end: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Where the run's time went.
+
+    :param kinds: of the bars that are there, for the legend.
+    :param words: say what the axis shows.
+    :param summary: how the whole time divides.
+    """
+
+    rows: tuple[ChartRow, ...]
+    ticks: tuple[Tick, ...]
+    breaks: tuple[Break, ...]
+    kinds: tuple[Kind, ...]
+    words: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +240,8 @@ class Question:
 class Story:
     """Everything the page of one run says.
 
-    :param live: the run is still going; the page loads itself again.
+    :param live: the run is still going.
+    :param again: after how many seconds the page of a live run looks again.
     :param commits_more: how many commits are not listed.
     """
 
@@ -185,6 +257,8 @@ class Story:
     duration: str
     told_at: Moment
     steps: tuple[Step, ...]
+    again: int = 0
+    chart: Chart | None = None
     question: Question | None = None
     troubles: tuple[Trouble, ...] = ()
     digests: tuple[DigestRow, ...] = ()

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from platform_ops.common.records import RunRecord, TaskRecord
-from platform_ops.web.story_model import Bar, Fact, State, Step
+from platform_ops.web.story_model import Fact, State, Step
 from platform_ops.web.story_words import entries, inner, links, moment, moment_from, number, span, text, texts, words
 
 RELEASE = "release_service"
@@ -33,7 +33,6 @@ TITLES = {
 ENDED = frozenset({"success", "failed", "skipped"})
 RUN_ENDED = frozenset({"success", "failed"})
 UNTOUCHED = frozenset({State.WAITING, State.NOT_REACHED})
-THINNEST_BAR = 0.7
 
 RUNNING = frozenset({"running", "restarting", "deferred"})
 AGAIN = frozenset({"up_for_retry", "up_for_reschedule"})
@@ -101,6 +100,16 @@ def state_of(task: TaskRecord | None, *, live: bool) -> State:
     state = _STATES.get(task.state or "", pending)
     # A run that has ended has no running tasks; Airflow may need an instant to notice.
     return state if live or task.state in ENDED else State.NOT_REACHED
+
+
+def has_run(task: TaskRecord, state: State) -> bool:
+    """Say whether the times of a task are those of work.
+
+    Airflow stamps a start on tasks it only marks (skipped, upstream_failed), and leaves the old one on a task that was
+    cleared and waits.
+    """
+    marked = task.state == "skipped" and not task.report
+    return state not in (State.WAITING, State.NOT_REACHED) and not marked
 
 
 class StepTeller:
@@ -206,24 +215,13 @@ class StepTeller:
         )
 
     def _timing(self, first: TaskRecord | None, last: TaskRecord | None, state: State) -> dict[str, Any]:
-        started = first.started_at if first else None
-        # Airflow stamps a start on tasks it only marks (skipped, upstream_failed); those took no time.
-        marked_only = state is State.NOT_REACHED or (
-            first is not None and first.state == "skipped" and not first.report
-        )
-        if first is None or started is None or last is None or marked_only:
+        if first is None or first.started_at is None or last is None or not has_run(first, state):
             return {}
         ended = (last.ended_at if last.state in ENDED else None) or self.end
-        whole = (self.end - self.begin).total_seconds() if self.begin else 0.0
-        bar = None
-        if self.begin and whole > 0:
-            start = min(max((started - self.begin).total_seconds() / whole * 100, 0.0), 100 - THINNEST_BAR)
-            width = min(max((ended - started).total_seconds() / whole * 100, THINNEST_BAR), 100 - start)
-            bar = Bar(round(start, 2), round(width, 2))
-        seconds = (ended - started).total_seconds()
+        seconds = (ended - first.started_at).total_seconds()
         mapped = f"/mapped/{first.map_index}" if first.map_index >= 0 else ""
         log = f"{self.page}/tasks/{quote(first.task_id, safe='')}{mapped}"
-        return {"started": moment(started, day_of=self.begin), "duration": span(seconds), "bar": bar, "log": log}
+        return {"started": moment(first.started_at, day_of=self.begin), "duration": span(seconds), "log": log}
 
 
 def _title(task_id: str) -> str:

@@ -20,8 +20,14 @@ RUN = {
 }  # fmt: skip
 TASKS = {
     "task_instances": [
-        {"task_id": "build_image", "state": "success", "start_date": AT, "end_date": AT, "try_number": 2},
+        {"task_id": "build_image", "state": "success", "start_date": AT, "end_date": AT, "try_number": 3},
         {"task_id": "pin_image", "state": None, "start_date": None, "end_date": None, "try_number": 0},
+    ]
+}
+TRIES = {
+    "task_instances": [
+        {"try_number": number, "queued_when": AT, "start_date": AT, "end_date": f"2026-01-02T0{number}:59:00Z"}
+        for number in (3, 2, 1)
     ]
 }
 DETAIL: dict[str, Any] = {
@@ -53,11 +59,14 @@ def test_a_run_comes_with_the_reports_of_the_tasks_that_ran() -> None:
         RUN_PATH: httpx.Response(200, json=RUN),
         f"{RUN_PATH}/taskInstances": httpx.Response(200, json=TASKS),
         report: httpx.Response(200, json={"key": "report", "value": {"summary": "Built."}}),
+        f"{RUN_PATH}/taskInstances/build_image/tries": httpx.Response(200, json=TRIES),
     })  # fmt: skip
     run = person(server).run("release_service", "r1")
     assert (run.state, run.started_by, run.conf) == ("running", "oscar", {"service": "web"})
     assert run.report("build_image") == {"summary": "Built."}
     assert run.report("pin_image") == {}
+    # The newest try is the task itself; the server gives the others in no order.
+    assert [[try_.ended_at and try_.ended_at.hour for try_ in task.earlier] for task in run.tasks] == [[1, 2], []]
     assert [request.url.path for request in server.seen].count(report) == 1
     assert not [request for request in server.seen if "pin_image" in request.url.path]
     assert {request.headers["Authorization"] for request in server.seen} == {"Bearer t0ken"}
@@ -82,6 +91,16 @@ def test_mapped_tasks_come_with_their_own_reports_and_names_from_every_page() ->
     assert [(task.map_index, task.label, task.report) for task in tasks] == [
         (number, f"connection_{number}", {"summary": f"Report {number}."}) for number in range(3)
     ]
+
+
+def test_the_tries_of_a_mapped_task_are_those_of_its_own_place() -> None:
+    task = {**TASKS["task_instances"][0], "map_index": 4}
+    server = Server({
+        RUN_PATH: httpx.Response(200, json=RUN),
+        f"{RUN_PATH}/taskInstances": httpx.Response(200, json={"task_instances": [task]}),
+        f"{RUN_PATH}/taskInstances/build_image/4/tries": httpx.Response(200, json=TRIES),
+    })  # fmt: skip
+    assert len(person(server).run("release_service", "r1").tasks[0].earlier) == 2
 
 
 def test_an_unknown_run_and_a_closed_dag_are_told_apart() -> None:

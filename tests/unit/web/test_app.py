@@ -104,14 +104,15 @@ def test_the_status_of_an_unknown_run(person):
         assert response.json()["code"] == "not_found"
 
 
-def test_the_style_in_the_page_is_the_one_the_policy_allows(person):
+@pytest.mark.parametrize("element", ["style", "script"])
+def test_what_is_in_the_page_is_what_the_policy_allows(person, element):
     import base64
     import hashlib
 
     response = person.get(f"/runs/release_service/{RUN}")
-    style = response.text.partition("<style>")[2].partition("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert f"'sha256-{digest}'" in response.headers["content-security-policy"]
+    text = response.text.partition(f"<{element}>")[2].partition(f"</{element}>")[0]
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    assert f"{element}-src 'sha256-{digest}';" in response.headers["content-security-policy"]
 
 
 def test_the_page_inside_airflow_shows_its_own_address(person):

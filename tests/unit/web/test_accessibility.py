@@ -1,0 +1,99 @@
+"""Every kind of page in a browser: what axe-core says, narrow and wide, by keyboard, under its own policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.accessibility import violations
+from tests.unit.web.served import ADDRESS, Site, all_pages
+
+pytestmark = pytest.mark.browser
+KINDS = (
+    "running", "waiting", "waiting_second", "released", "superseded", "red_tests", "mismatch", "pods_failing", "rejected", "foreign",
+    "waited a night", "tried again", "queued", "long words", "embedded", "releases", "message",
+)  # fmt: skip
+WIDTHS = (320, 375, 640, 720, 900, 1060, 1280)
+
+
+@pytest.fixture(params=KINDS)
+def html(request: pytest.FixtureRequest, sample_runs) -> str:
+    return all_pages(sample_runs)[request.param]()
+
+
+def test_all_kinds_are_looked_at(sample_runs):
+    assert set(all_pages(sample_runs)) == set(KINDS)
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, html: str) -> Page:
+    """The page under its own policy."""
+    Site(context, html)
+    page = context.new_page()
+    page.goto(ADDRESS)
+    return page
+
+
+def test_axe_finds_nothing_in_both_colour_schemes(page):
+    # Axe comes by the debugger's way, which no policy stops.
+    assert violations(page) == ""
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 320, "height": 800})
+    assert violations(page) == ""
+
+
+def test_the_policy_stops_nothing_that_the_page_needs(context, html):
+    Site(context, html)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(ADDRESS)
+    assert said == []
+    assert page.evaluate("getComputedStyle(document.body).maxWidth") == "1056px"
+    live = page.get_by_role("button", name="Pause updates")
+    assert live.count() == html.count('id="live"')
+    assert all(button.is_visible() for button in live.all())
+
+
+def test_everything_has_its_place_at_every_width(page):
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        # Safari gives the keyboard no way into what scrolls sideways.
+        wide = page.evaluate("""() => [document.documentElement, ...document.querySelectorAll(".scroll, .chart")]
+            .filter(one => one.scrollWidth > one.clientWidth).map(one => one.outerHTML.slice(0, 100))""")
+        assert wide == [], width
+        times = page.evaluate("""() => [...document.querySelectorAll(".axis text")]
+            .map(text => text.getBoundingClientRect()).filter(box => box.width).map(box => box.toJSON())""")
+        for one, other in combinations(times, 2):
+            beside = one["right"] <= other["left"] or other["right"] <= one["left"]
+            above = one["bottom"] <= other["top"] + 1 or other["bottom"] <= one["top"] + 1
+            assert beside or above, (width, one, other)
+        assert all(0 <= one["left"] < one["right"] <= width for one in times)
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(page):
+    targets = page.locator("a[href], button:visible, input, [tabindex='0']").count()
+    for _ in range(targets):
+        page.keyboard.press("Tab")
+        held = page.evaluate("""() => {
+            const held = document.activeElement, box = held.getBoundingClientRect();
+            const shown = box.top >= 0 && box.height > 0 && getComputedStyle(held).outlineStyle !== "none";
+            return { what: held.outerHTML.slice(0, 200), shown, first: held.dataset.held !== (held.dataset.held = "yes") };
+        }""")
+        assert held["shown"], held["what"]
+        assert held["first"], held["what"]
+    page.goto(ADDRESS)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.tagName") == "MAIN"  # by the skip link
