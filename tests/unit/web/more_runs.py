@@ -53,7 +53,7 @@ def retried(run: RunRecord, task_id: str, tries: int) -> RunRecord:
 def more_samples(runs: dict[str, RunRecord]) -> dict[str, RunRecord]:
     """Return runs made from the samples, with what they are there for."""
     released = runs["released"]
-    night = later(released, "judge_approval", timedelta(hours=20, minutes=3))
+    night = later(released, "confirm_release", timedelta(hours=20, minutes=3))
     words = {"service": LONG, "environment": LONG, "commit": "f" * 40, "reason": "because " * 40}
 
     def wordy(task: TaskRecord) -> TaskRecord:
