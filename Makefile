@@ -23,12 +23,12 @@ fix: setup ## Format the code and repair what can be repaired by itself.
 	$(PY) -m ruff check --fix --exit-zero --quiet
 	$(PY) -m ruff format
 
-check: setup ## Check format, style, types, the direction of imports, and what must agree; changes nothing.
+check: setup ## Check format, style, types, the direction of imports, and fail points; changes nothing.
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy
 	PYTHONPATH=plugins:. .venv/bin/lint-imports
-	$(PY) -m pytest --quiet tests/meta
+	$(PY) -m pytest --quiet tests/meta/test_fail_points.py
 
 test: setup ## Run the tests.
 	$(PY) -m pytest

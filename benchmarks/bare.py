@@ -106,32 +106,16 @@ def _followed(step: Any, context: Any) -> Any:
 
 
 def _end(task_id: str, context: Any) -> Any:
-    """Do what the teardowns do, with the reports at hand instead of Airflow's."""
+    """Do what the teardowns do, with the reports at hand instead of Airflow's record of the run."""
     from platform_ops.common.records import RunRecord, TaskRecord
-    from platform_ops.common.report import StepReport
-    from platform_ops.delivery.readers import observe
-    from platform_ops.delivery.release import Release
-    from platform_ops.evidence.document import build
-    from platform_ops.evidence.store import keep
-    from platform_ops.systems.gitlab.models import CommitState
-    from platform_ops.systems.object_store.hook import ObjectStoreHook
+    from platform_ops.delivery import closing
 
-    release, ti, now = Release.of(context), context["ti"], datetime.now(UTC)
+    ti, now = context["ti"], datetime.now(UTC)
+    tasks = tuple(TaskRecord(name, "success", now, now, 1, report) for name, report in ti.reports.items())
+    run = RunRecord(DAG_ID, ti.run_id, "running", "bench", now, now, None, dict(context["params"]), tasks)
     if task_id == "record_evidence":
-        tasks = tuple(TaskRecord(name, "success", now, now, 1, report) for name, report in ti.reports.items())
-        record = RunRecord(DAG_ID, ti.run_id, "running", "bench", now, now, None, dict(context["params"]), tasks)
-        observed, _ = observe(release)
-
-        def document(number: int) -> dict[str, Any]:
-            return build(record, number=number, verdict="released", subject={}, observed=observed, differences=[])
-
-        kept = keep(ObjectStoreHook(), DAG_ID, ti.run_id, document)
-        return StepReport("recorded", facts={"sha256": kept.sha256})
-    project, commit = release.service.project, release.commit
-    release.gitlab.set_status(project, commit, name=release.status_name, state=CommitState.SUCCESS,
-                              ref=release.branch, target_url=release.page, description="released")  # fmt: skip
-    release.gitlab.project(project)
-    return StepReport("reported")
+        return closing.record(run)
+    return closing.report(run, run.facts("record_evidence"))
 
 
 def main() -> None:

@@ -78,8 +78,7 @@ def _bare(world: World, service: str) -> dict[str, float]:
     try:
         commit, _ = world.push(service)
         run_id = f"release__{service}__dev__{commit[:12]}"
-        while not world.run(DAG_ID, run_id):
-            pass
+        world.made(DAG_ID, run_id)
         world.delete(DAG_ID, run_id)
     finally:
         world.pause(DAG_ID, paused=False)

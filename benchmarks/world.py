@@ -84,6 +84,17 @@ class World:
         answer = self.runs.api.get(f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}")
         return dict(answer.json()) if answer.status_code == 200 else {}
 
+    def made(self, dag_id: str, run_id: str) -> None:
+        """Wait until a run is there.
+
+        :raises SandboxError: it does not come.
+        """
+        deadline = time.monotonic() + LONGEST
+        while not self.run(dag_id, run_id):
+            if time.monotonic() > deadline:
+                raise SandboxError(f"Nobody made run {run_id} of {dag_id}.")
+            time.sleep(0.1)
+
     def ended(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Wait for a run and return it.
 

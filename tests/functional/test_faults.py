@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from platform_ops.common.fail_points import STAGES
 from sandbox import fail_points
 from tests.functional.world import World
 
@@ -56,7 +57,7 @@ def test_what_was_done_is_found_though_its_answer_was_lost(world: World) -> None
     assert {system: after[system] - before[system] for system in RELEASE} == RELEASE
 
 
-@pytest.mark.parametrize("stage", ["before", "answered"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_task_that_is_killed_around_a_change_finds_its_own_work(world: World, stage: str) -> None:
     for point in CHANGES:
         fail_points.arm(world.state, point, stage)
@@ -67,5 +68,21 @@ def test_a_task_that_is_killed_around_a_change_finds_its_own_work(world: World, 
         assert fail_points.armed(world.state) == ()
     finally:
         fail_points.disarm(world.state)
+    after = effects(world)
+    assert {system: after[system] - before[system] for system in RELEASE} == RELEASE
+
+
+def test_an_api_server_that_dies_when_it_has_made_the_run_leaves_one_run(world: World) -> None:
+    before = effects(world)
+    fail_points.arm(world.state, "airflow.start_run", "answered")
+    try:
+        commit = world.push("notifier", "rc", files={"KILLED": "the API server"}, title="Killed while it took the push")
+        world.died("airflow-api-server")
+        assert fail_points.armed(world.state) == ()
+    finally:
+        fail_points.disarm(world.state)
+    world.server("start", "airflow-api-server")
+    # Whether GitLab sends the event again in time or not: the run is there.
+    assert world.released("notifier", "rc", commit) == "released"
     after = effects(world)
     assert {system: after[system] - before[system] for system in RELEASE} == RELEASE

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 
 from platform_ops.evidence.document import BUCKET
-from sandbox import contract, faults
+from sandbox import contract, faults, processes
 from sandbox.airflow_runs import DAG_ID, WAITING, Runs
 from sandbox.checkout import Checkout
 from sandbox.processes import ROOT
@@ -244,18 +244,25 @@ class World:
         finally:
             httpx.delete(url, trust_env=False)
 
+    def server(self, command: str, system: str) -> None:
+        """Start or stop a server of the sandbox."""
+        command_line = [sys.executable, "-m", "sandbox", command, system, "--state", str(self.state)]
+        done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def died(self, system: str, seconds: float = 60) -> None:
+        """Wait until a server is gone."""
+        deadline = time.monotonic() + seconds
+        while processes.running(self.state, system):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
 
 @contextmanager
 def stopped(world: World, system: str) -> Iterator[None]:
     """Stop a server of the sandbox and start it again."""
-
-    def run(command: str) -> None:
-        command_line = [sys.executable, "-m", "sandbox", command, system, "--state", str(world.state)]
-        done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run("stop")
+    world.server("stop", system)
     try:
         yield
     finally:
-        run("start")
+        world.server("start", system)

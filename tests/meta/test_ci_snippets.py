@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "trigger-from-ci.md"
 JOB_KEYS = {"stage", "image", "interruptible", "timeout", "variables", "script", "extends", "environment", "rules"}
 INNER_KEYS = {
     "image": {"name", "entrypoint"},
-    "environment": {"name", "deployment_tier"},
+    "environment": {"name", "deployment_tier", "action"},
     "rules": {"if", "when"},
 }
 
@@ -48,6 +48,8 @@ def test_the_jobs_are_one_per_environment_and_only_production_asks_for_a_button(
     assert {job["extends"] for job in jobs.values()} == {".release"}
     buttons = {job["variables"]["RELEASE_ENVIRONMENT"]: job["rules"][0].get("when") for job in jobs.values()}
     assert buttons == {"dev": None, "rc": None, "prod": "manual"}
+    # Any other action would be a second deployment beside the release's own; a superseded one would look deployed.
+    assert {job["environment"]["action"] for job in jobs.values()} == {"access"}
 
 
 def test_every_variable_of_the_script_is_described() -> None:

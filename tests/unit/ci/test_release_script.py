@@ -218,7 +218,7 @@ def test_a_right_that_is_lacking_ends_the_wait(airflow: Airflow, machine: Machin
     assert len(airflow.asked("login")) == 2
 
 
-@pytest.mark.parametrize(("environment", "hours"), [("dev", 2), ("rc", 2), ("prod", 26)])
+@pytest.mark.parametrize(("environment", "hours"), [("dev", 2), ("rc", 2), ("prod", 50)])
 def test_the_wait_ends_by_itself_and_says_that_the_release_goes_on(
     airflow: Airflow, machine: Machine, environment: str, hours: int
 ) -> None:
