@@ -29,11 +29,11 @@ class Change:
 def begin(release: Release) -> Deployment:
     """Record that the release starts to change its environment, or find that it did."""
     project = release.service.project
-    found = _ours(release, release.gitlab.deployments(project, release.environment, DeploymentState.RUNNING))
+    found = _ours(release, release.gitlab.deployments(project, release.gitlab_environment, DeploymentState.RUNNING))
     if found:
         return found[-1]
     return release.gitlab.create_deployment(
-        project, release.environment, release.commit, ref=release.branch, state=DeploymentState.RUNNING
+        project, release.gitlab_environment, release.commit, ref=release.branch, state=DeploymentState.RUNNING
     )
 
 
@@ -52,14 +52,14 @@ def left_to_tell(release: Release, verdict: Verdict) -> tuple[Change, ...]:
     """
     project = release.service.project
     state = verdict.deployment_state
-    running = _ours(release, release.gitlab.deployments(project, release.environment, DeploymentState.RUNNING))
+    running = _ours(release, release.gitlab.deployments(project, release.gitlab_environment, DeploymentState.RUNNING))
     if running and state is not DeploymentState.SUCCESS:
         return _ends(running, state)
     if not _stands(release):
         return _ends(running, DeploymentState.CANCELED)
     if running:
         return _ends(running, state)
-    newest = release.gitlab.deployments(project, release.environment)
+    newest = release.gitlab.deployments(project, release.gitlab_environment)
     if state is DeploymentState.SUCCESS:
         last = next((one for one in newest if one.state == state), None)
         told = last is not None and last.sha == release.commit
@@ -74,7 +74,7 @@ def tell(release: Release, changes: tuple[Change, ...]) -> None:
     for change in changes:
         if change.number is None:
             release.gitlab.create_deployment(
-                project, release.environment, release.commit, ref=release.branch, state=change.state
+                project, release.gitlab_environment, release.commit, ref=release.branch, state=change.state
             )
         else:
             release.gitlab.set_deployment(project, change.number, change.state)

@@ -61,6 +61,16 @@ def test_of_two_that_began_at_once_the_older_tells_the_end(pinned) -> None:
     assert states(pinned) == ["success", "canceled"]
 
 
+def test_of_two_services_of_one_project_and_commit_each_ends_its_own(pinned, second_service) -> None:
+    begin(pinned.release())
+    begin(pinned.release(service="api"))
+    assert pinned.environments == ["dev/web", "dev/api"]
+    close(pinned, Verdict.FAILED)
+    assert states(pinned) == ["failed", "running"]
+    close(pinned, Verdict.RELEASED, service="api")
+    assert states(pinned) == ["failed", "success"]
+
+
 def test_what_others_deploy_is_left_alone(pinned) -> None:
     begin(pinned.release(commit=pinned.first))
     close(pinned, Verdict.FAILED)
