@@ -47,7 +47,7 @@ def left_to_tell(release: Release, verdict: Verdict) -> tuple[Change, ...]:
     """Return what GitLab must be told, so that its page is right; nothing when it is.
 
     A running deployment is ended. One that GitLab was too busy to hear of is made up for: a success when another
-    commit's is the last one, a failure when there is none of this commit. Neither is told over a release that stands
+    commit's is our last one, a failure when there is none of this commit. Neither is told over a release that stands
     now, because GitLab shows the success that *ended* last as deployed.
     """
     project = release.service.project
@@ -55,17 +55,22 @@ def left_to_tell(release: Release, verdict: Verdict) -> tuple[Change, ...]:
     running = _ours(release, release.gitlab.deployments(project, release.gitlab_environment, DeploymentState.RUNNING))
     if running and state is not DeploymentState.SUCCESS:
         return _ends(running, state)
+    if not running and _is_told(release, state):
+        return ()
     if not _stands(release):
         return _ends(running, DeploymentState.CANCELED)
-    if running:
-        return _ends(running, state)
-    newest = release.gitlab.deployments(project, release.gitlab_environment)
+    return _ends(running, state) or (Change(None, state),)
+
+
+def _is_told(release: Release, state: DeploymentState) -> bool:
+    if state is DeploymentState.CANCELED:
+        return True
+    newest = release.gitlab.deployments(release.service.project, release.gitlab_environment)
     if state is DeploymentState.SUCCESS:
-        last = next((one for one in newest if one.state == state), None)
-        told = last is not None and last.sha == release.commit
-    else:
-        told = state is DeploymentState.CANCELED or bool(_ours(release, newest))
-    return () if told else (Change(None, state),)
+        # What jobs of GitLab CI record there says nothing of our releases.
+        last = next((one for one in newest if one.ours and one.state == state), None)
+        return last is not None and last.sha == release.commit
+    return bool(_ours(release, newest))
 
 
 def tell(release: Release, changes: tuple[Change, ...]) -> None:

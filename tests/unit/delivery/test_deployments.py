@@ -89,6 +89,20 @@ def test_a_success_that_gitlab_was_too_busy_to_hear_of_is_made_up_for(pinned) ->
     assert states(pinned) == ["success"]
 
 
+def test_a_success_that_only_a_job_of_gitlab_ci_recorded_is_made_up_for(pinned) -> None:
+    begin(pinned.release())
+    pinned.deployments[0] = replace(pinned.deployments[0], ours=False, state="success")
+    close(pinned, Verdict.RELEASED)
+    assert [(one.ours, str(one.state)) for one in pinned.deployments] == [(False, "success"), (True, "success")]
+
+
+def test_what_has_been_told_is_found_without_git(pinned) -> None:
+    close(pinned, Verdict.RELEASED)
+    pinned.git.reset_mock()
+    assert left_to_tell(pinned.release(), Verdict.RELEASED) == ()
+    pinned.git.repository.assert_not_called()
+
+
 def test_the_same_release_again_is_no_deployment(pinned) -> None:
     close(pinned, Verdict.RELEASED)
     close(pinned, Verdict.RELEASED)
