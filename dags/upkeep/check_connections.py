@@ -36,6 +36,7 @@ from platform_ops.upkeep.steps import CheckConnection, ListConnections, RecordEv
     schedule="0 5 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
+    is_paused_upon_creation=False,
     max_active_runs=1,
     # Two retries, five seconds apart, tell a system that restarts from one that is away.
     default_args=default_args(owner="platform-team", retries=2),

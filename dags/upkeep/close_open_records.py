@@ -12,8 +12,8 @@ Every ten minutes. A person may start it with `dry_run`, which shows what is ope
 
 ### What it changes
 
-The evidence bucket: the document of each run that has none of its last end. GitLab: commit statuses
-`release/<environment>` that such a run began and no newer run has taken over, and its deployments.
+The evidence bucket: the document of each run that has none of its last end; none of the sweep itself. GitLab: commit
+statuses that such a run began and no newer run has taken over, and its deployments.
 
 ### When it fails
 
@@ -32,6 +32,7 @@ from platform_ops.upkeep.records import CloseOpenRecords
 @dag(
     schedule="*/10 * * * *",
     catchup=False,
+    is_paused_upon_creation=False,
     max_active_runs=1,
     # None: the next sweep, ten minutes later, tries again what this one could not close.
     default_args=default_args(owner="platform-team", retries=0),

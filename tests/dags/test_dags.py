@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HEADINGS = ["What it does", "When it runs", "What it changes", "When it fails"]
 TEARDOWNS = {
     "check_connections": ["record_evidence", "report_connections"],
+    # What a sweep does is told in the documents of the runs it closes.
+    "close_open_records": [],
     "release_service": ["record_evidence", "report_release"],
 }
 FROM_THE_CATALOGUE = {"service": service_names}
@@ -93,6 +95,12 @@ def test_it_states_owner_impact_and_what_happens_to_missed_runs(dag: Any) -> Non
     assert dag.catchup is False
 
 
+def test_a_dag_with_a_schedule_runs_from_the_first_day(dag: Any) -> None:
+    # Airflow pauses what does not say so (`[core] dags_are_paused_at_creation`), and nobody misses a sweep.
+    if dag.schedule is not None:
+        assert dag.is_paused_upon_creation is False
+
+
 def test_it_states_its_retries_with_the_reason(dag: Any, file: Path) -> None:
     assert isinstance(dag.default_args["retries"], int)
     assert all(task.retry_policy is RETRY_POLICY for task in dag.tasks)
@@ -110,7 +118,7 @@ def test_every_task_but_the_teardowns_waits_for_the_success_of_those_before(dag:
 
 def test_the_teardowns_come_last_without_setups_and_without_a_say_in_the_runs_colour(dag: Any) -> None:
     tasks = list(dag.topological_sort())
-    expected = TEARDOWNS.get(dag.dag_id, [])
+    expected = TEARDOWNS[dag.dag_id]
     teardowns = [task for task in tasks if task.is_teardown]
     assert [task.task_id for task in teardowns] == expected
     assert [task.task_id for task in tasks[len(tasks) - len(expected) :]] == expected

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import PlatformError
 from platform_ops.common.records import RunRecord
 from platform_ops.common.report import Link, StepReport
@@ -18,8 +19,10 @@ from platform_ops.delivery.readers import differences, observe
 from platform_ops.delivery.release import Release
 from platform_ops.delivery.verdicts import TEARDOWNS, Verdict, judge_run
 from platform_ops.evidence.conclusion import Conclusion
+from platform_ops.evidence.document import step_names, with_reports
 from platform_ops.evidence.recording import record as store_document
-from platform_ops.evidence.store import find_end
+from platform_ops.evidence.store import find_end, find_newest
+from platform_ops.systems.gitlab.errors import CommitNotFound, ProjectNotFound
 from platform_ops.systems.gitlab.models import CommitStatus
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 
@@ -30,7 +33,12 @@ def record(run: RunRecord, late: str = "") -> StepReport:
     :param late: why the run did not do this itself.
     """
     ending = judge_run(run)
-    return store_document(run, ending, lambda: _conclusion(run, ending.verdict), without=TEARDOWNS, late=late)
+
+    def conclude() -> Conclusion:
+        # What ran at its end must run now only while that end is now.
+        return _conclusion(run, compared=ending.verdict == Verdict.RELEASED and not late)
+
+    return store_document(run, ending, conclude, without=TEARDOWNS, late=late)
 
 
 def _release(run: RunRecord) -> Release | None:
@@ -41,13 +49,16 @@ def _release(run: RunRecord) -> Release | None:
         return None
 
 
-def _conclusion(run: RunRecord, verdict: str) -> Conclusion:
-    """Compare what was released with what the systems hold now."""
+def _conclusion(run: RunRecord, *, compared: bool) -> Conclusion:
+    """Say what the run was about and what the systems hold now.
+
+    :param compared: whether that must be what was released.
+    """
     release = _release(run)
     unknown = ["No system was asked again: the run's parameters name no release, or the catalogue changed."]
     observed, silent = observe(release) if release else ({}, unknown)
     digest = run.facts("verify_image").get("digest")
-    differ = differences(observed, str(digest)) if verdict == Verdict.RELEASED else []
+    differ = differences(observed, str(digest)) if compared else []
     subject = {
         "service": str(run.conf.get("service")),
         "environment": str(run.conf.get("environment")),
@@ -63,7 +74,7 @@ def _conclusion(run: RunRecord, verdict: str) -> Conclusion:
 class Untold:
     """What GitLab still has to be told of the end of a run.
 
-    :param release: None when the run never came to a commit.
+    :param release: None when the run never came to a commit that GitLab has.
     :param status: whether the commit status is this run's and has not been ended.
     """
 
@@ -76,16 +87,26 @@ def untold(run: RunRecord, evidence: Mapping[str, Any], *, late: bool = False) -
     """Ask GitLab what it knows of the end of a run.
 
     :param evidence: the facts of ``record``, as far as there are any.
+    :raises NotFound: what the run announced is no longer at GitLab.
     """
     announced = bool(run.facts("resolve_commit").get("announced"))
     # A catalogue that was broken meanwhile must not keep GitLab waiting in silence.
     release = Release.of_run(run) if announced else _release(run)
     if release is None or not release.commit:
         return Untold(None)
+    try:
+        present = _status(release)
+    except (ProjectNotFound, CommitNotFound):
+        if announced:
+            raise
+        return Untold(None)
+    # Two runs of a commit share the deployment: while another goes on, that one ends it.
+    elsewhere = present is not None and present.target_url != release.page and not present.ended
+    ends = deployments.may_have_begun(run) and not (late and elsewhere)
     return Untold(
         release,
-        _is_ours_to_end(run, _status(release), release, str(evidence.get("sha256") or ""), late=late),
-        deployments.left_to_tell(release, Verdict(judge_run(run).verdict)) if deployments.may_have_begun(run) else (),
+        _is_ours_to_end(run, present, release, evidence, late=late),
+        deployments.left_to_tell(release, Verdict(judge_run(run).verdict)) if ends else (),
     )
 
 
@@ -97,19 +118,48 @@ def open_ends(run: RunRecord) -> tuple[str, ...]:
     return tuple(name for name, is_open in found.items() if is_open)
 
 
+def is_closed(api: AirflowApi, run: RunRecord) -> bool:
+    """Say at little cost whether an ended run is closed: the reports of its steps are read from its document.
+
+    :param run: needs no tasks.
+    """
+    kept = find_newest(ObjectStoreHook(), run.dag_id, run.run_id)
+    names = step_names(kept.document) if kept else ()
+    if kept is None or not names:
+        return False
+    (found,) = api.with_tasks([run], names)
+    told = with_reports(found, kept.document)
+    if told is None:
+        return False
+    left = untold(told, {"sha256": kept.sha256}, late=True)
+    return not (left.status or left.deployments)
+
+
 def _status(release: Release) -> CommitStatus | None:
     found = release.gitlab.statuses(release.service.project, release.commit)
     return next((one for one in reversed(found) if (one.name, one.ref) == (release.status_name, release.branch)), None)
 
 
-def _is_ours_to_end(run: RunRecord, present: CommitStatus | None, release: Release, sha256: str, *, late: bool) -> bool:
-    resolved = run.facts("resolve_commit")
+def _is_ours_to_end(
+    run: RunRecord, present: CommitStatus | None, release: Release, evidence: Mapping[str, Any], *, late: bool
+) -> bool:
+    resolved, sha256 = run.facts("resolve_commit"), str(evidence.get("sha256") or "")
     if present is None:
         return bool(resolved.get("announced"))
     if present.target_url != release.page:
         # Another run of this commit has spoken since, unless GitLab never heard us.
         return present.ended and bool(resolved.get("untold")) and not late
     return not (present.ended and sha256 and sha256 in present.description)
+
+
+def _description(run: RunRecord, evidence: Mapping[str, Any], late: str) -> str:
+    ending, proof = judge_run(run), evidence.get("sha256")
+    stored = f"evidence sha256 {proof}" if proof else "no evidence could be stored"
+    # The page shows what the run itself stored.
+    shown = run.facts("record_evidence")
+    differ = shown.get("differences") if shown.get("sha256") == proof else None
+    noted = f"{len(differ)} differences, see the page" if isinstance(differ, list) and differ else ""
+    return " · ".join(filter(None, (ending.verdict, stored, noted, late, ending.reason)))
 
 
 def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepReport:
@@ -120,16 +170,15 @@ def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepR
     """
     left = untold(run, evidence, late=bool(late))
     if left.release is None:
-        return StepReport("The run never came to a commit, so GitLab knows nothing of it.", "not needed")
-    ending, release = judge_run(run), left.release
-    state = Verdict(ending.verdict).gitlab_state
+        return StepReport(
+            "The run never came to a commit that GitLab has, so GitLab knows nothing of it.", "not needed"
+        )
+    release = left.release
+    state = Verdict(judge_run(run).verdict).gitlab_state
     facts: dict[str, Any] = {}
-    if left.status:
-        proof = evidence.get("sha256")
-        differ = evidence.get("differences")
-        noted = f"{len(differ)} differences, see the page" if isinstance(differ, list) and differ else ""
-        stored = f"evidence sha256 {proof}" if proof else "no evidence could be stored"
-        description = " · ".join(filter(None, (ending.verdict, stored, noted, late, ending.reason)))
+    # Another run of this commit may have begun since.
+    if left.status and _is_ours_to_end(run, _status(release), release, evidence, late=bool(late)):
+        description = _description(run, evidence, late)
         release.gitlab.set_status(
             release.service.project,
             release.commit,
@@ -145,7 +194,7 @@ def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepR
         facts["deployment"] = str(left.deployments[-1].state)
     if not facts:
         return StepReport("GitLab awaits no end of this run: it never heard of it, or has been told.", "not needed")
-    told = [f"{release.status_name} as {facts['state']}"] if left.status else []
+    told = [f"{release.status_name} as {facts['state']}"] if "state" in facts else []
     told += [f"the deployment as {facts['deployment']}"] if left.deployments else []
     project = release.gitlab.project(release.service.project)
     link = Link(f"GitLab: commit {release.commit[:12]}", project.commit_url(release.commit))

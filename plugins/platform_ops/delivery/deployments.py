@@ -29,11 +29,11 @@ class Change:
 def begin(release: Release) -> Deployment:
     """Record that the release starts to change its environment, or find that it did."""
     project = release.service.project
-    found = _ours(release, release.gitlab.deployments(project, release.environment, DeploymentState.RUNNING))
+    found = _ours(release, release.gitlab.deployments(project, release.gitlab_environment, DeploymentState.RUNNING))
     if found:
         return found[-1]
     return release.gitlab.create_deployment(
-        project, release.environment, release.commit, ref=release.branch, state=DeploymentState.RUNNING
+        project, release.gitlab_environment, release.commit, ref=release.branch, state=DeploymentState.RUNNING
     )
 
 
@@ -47,25 +47,30 @@ def left_to_tell(release: Release, verdict: Verdict) -> tuple[Change, ...]:
     """Return what GitLab must be told, so that its page is right; nothing when it is.
 
     A running deployment is ended. One that GitLab was too busy to hear of is made up for: a success when another
-    commit's is the last one, a failure when there is none of this commit. Neither is told over a release that stands
+    commit's is our last one, a failure when there is none of this commit. Neither is told over a release that stands
     now, because GitLab shows the success that *ended* last as deployed.
     """
     project = release.service.project
     state = verdict.deployment_state
-    running = _ours(release, release.gitlab.deployments(project, release.environment, DeploymentState.RUNNING))
+    running = _ours(release, release.gitlab.deployments(project, release.gitlab_environment, DeploymentState.RUNNING))
     if running and state is not DeploymentState.SUCCESS:
         return _ends(running, state)
+    if not running and _is_told(release, state):
+        return ()
     if not _stands(release):
         return _ends(running, DeploymentState.CANCELED)
-    if running:
-        return _ends(running, state)
-    newest = release.gitlab.deployments(project, release.environment)
+    return _ends(running, state) or (Change(None, state),)
+
+
+def _is_told(release: Release, state: DeploymentState) -> bool:
+    if state is DeploymentState.CANCELED:
+        return True
+    newest = release.gitlab.deployments(release.service.project, release.gitlab_environment)
     if state is DeploymentState.SUCCESS:
-        last = next((one for one in newest if one.state == state), None)
-        told = last is not None and last.sha == release.commit
-    else:
-        told = state is DeploymentState.CANCELED or bool(_ours(release, newest))
-    return () if told else (Change(None, state),)
+        # What jobs of GitLab CI record there says nothing of our releases.
+        last = next((one for one in newest if one.ours and one.state == state), None)
+        return last is not None and last.sha == release.commit
+    return bool(_ours(release, newest))
 
 
 def tell(release: Release, changes: tuple[Change, ...]) -> None:
@@ -74,7 +79,7 @@ def tell(release: Release, changes: tuple[Change, ...]) -> None:
     for change in changes:
         if change.number is None:
             release.gitlab.create_deployment(
-                project, release.environment, release.commit, ref=release.branch, state=change.state
+                project, release.gitlab_environment, release.commit, ref=release.branch, state=change.state
             )
         else:
             release.gitlab.set_deployment(project, change.number, change.state)

@@ -13,7 +13,7 @@ from platform_ops.common.records import RunRecord
 from platform_ops.common.report import reported
 from platform_ops.common.settings import run_page_url
 from platform_ops.delivery.pins import Pin, is_commit, read_pin
-from platform_ops.delivery.services import Service, Target, load_service
+from platform_ops.delivery.services import Service, Target, load_service, services_by_project
 from platform_ops.delivery.source import Source, open_source
 from platform_ops.systems.argocd.hook import ArgoCDHook
 from platform_ops.systems.git.hook import GitHook
@@ -111,10 +111,16 @@ class Release:
         """Return the branch that stands for the environment."""
         return self.service.branches[self.environment]
 
+    @cached_property
+    def gitlab_environment(self) -> str:
+        """Return the environment's name at GitLab, where all services of one project share the list of them."""
+        alone = len(services_by_project(self.service.project)) == 1
+        return self.environment if alone else f"{self.environment}/{self.service.name}"
+
     @property
     def status_name(self) -> str:
         """Return the name of the status at GitLab."""
-        return f"release/{self.environment}"
+        return f"release/{self.gitlab_environment}"
 
     @property
     def page(self) -> str:

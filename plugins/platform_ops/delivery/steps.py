@@ -333,7 +333,7 @@ class PinImage(StepOperator):
         except TryAgain as trouble:
             return {"untold": _untold(trouble)}, ()
         page = source.project.environment_url(begun.environment)
-        return {"deployment": begun.id}, (Link(f"GitLab: environment {release.environment}", page),)
+        return {"deployment": begun.id}, (Link(f"GitLab: environment {release.gitlab_environment}", page),)
 
 
 def _pinned_arguments(release: Release, context: Context) -> dict[str, Any]:

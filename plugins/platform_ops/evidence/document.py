@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -55,6 +57,29 @@ def steps(run: RunRecord, without: Collection[str] = ()) -> list[dict[str, Any]]
     return [_step(task) for task in run.tasks if task.task_id not in without]
 
 
+def tells_of(document: Mapping[str, Any], run: RunRecord, without: Collection[str] = ()) -> bool:
+    """Say whether a document is of this end of the run: of the same tries of its steps, with the same reports."""
+    told = json.loads(canonical({"steps": steps(run, without)}))["steps"]
+    return bool(document.get("steps") == told)
+
+
+def step_names(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the task ids of a document's steps."""
+    return tuple(dict.fromkeys(step["step"].partition(" ")[0] for step in document.get("steps", ())))
+
+
+def with_reports(run: RunRecord, document: Mapping[str, Any]) -> RunRecord | None:
+    """Return the run with the reports that a document of it holds; None when the document is of other tries.
+
+    :param run: has the document's steps, without their reports.
+    """
+    found = {_name(task): task for task in run.tasks}
+    told = document.get("steps", ())
+    tasks = tuple(replace(found[step["step"]], report=_report(step)) for step in told if step["step"] in found)
+    whole = replace(run, tasks=tasks)
+    return whole if tells_of(document, whole) else None
+
+
 def canonical(document: Mapping[str, Any]) -> bytes:
     """Return the document's bytes in RFC 8785 form, so that equal documents have equal hashes."""
     return rfc8785.dumps(dict(document))
@@ -73,7 +98,7 @@ def key(dag_id: str, run_id: str, number: int) -> str:
 def _step(task: TaskRecord) -> dict[str, Any]:
     report = task.report or {}
     return {
-        "step": f"{task.task_id} {task.label}".rstrip(),
+        "step": _name(task),
         "state": task.state,
         "try": task.try_number,
         "started_at": _stamp(task.started_at),
@@ -84,6 +109,15 @@ def _step(task: TaskRecord) -> dict[str, Any]:
         "facts": report.get("facts") or {},
         "links": report.get("links") or [],
     }
+
+
+def _name(task: TaskRecord) -> str:
+    return f"{task.task_id} {task.label}".rstrip()
+
+
+def _report(step: Mapping[str, Any]) -> dict[str, Any] | None:
+    keys = ("outcome", "summary", "error", "facts", "links")
+    return {key: step[key] for key in keys} if step["outcome"] else None
 
 
 def _stamp(time: datetime | None) -> str | None:

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from platform_ops.common.records import RunRecord
-from platform_ops.evidence.document import BUCKET, canonical, key, sha256, steps
+from platform_ops.evidence.document import BUCKET, canonical, key, sha256, tells_of
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 
 
@@ -28,19 +28,24 @@ class Kept:
     document: dict[str, Any]
 
 
+def find_newest(store: ObjectStoreHook, dag_id: str, run_id: str) -> Kept | None:
+    """Return the run's newest document, of whichever end of the run it is."""
+    number = _newest(store, dag_id, run_id)
+    name = key(dag_id, run_id, number)
+    body = store.read(BUCKET, name) if number else None
+    if body is None:
+        return None
+    document = json.loads(body)
+    return Kept(number, name, sha256(document), store.url(BUCKET, name), adopted=True, document=document)
+
+
 def find_end(store: ObjectStoreHook, run: RunRecord, *, without: Collection[str] = ()) -> Kept | None:
     """Return the run's newest document if it is of this end of the run: it tells of the same tries of its steps.
 
     :param without: tasks that are no steps.
     """
-    number = _newest(store, run.dag_id, run.run_id)
-    name = key(run.dag_id, run.run_id, number)
-    body = store.read(BUCKET, name) if number else None
-    document = json.loads(body) if body else {}
-    told = json.loads(canonical({"steps": steps(run, without)}))["steps"]
-    if body is None or document.get("steps") != told:
-        return None
-    return Kept(number, name, sha256(document), store.url(BUCKET, name), adopted=True, document=document)
+    kept = find_newest(store, run.dag_id, run.run_id)
+    return kept if kept and tells_of(kept.document, run, without) else None
 
 
 def keep(store: ObjectStoreHook, dag_id: str, run_id: str, document: Callable[[int], dict[str, Any]]) -> Kept:

@@ -46,7 +46,7 @@ class CloseOpenRecords(StepOperator):
             if not looks_open(run, TEARDOWNS):
                 continue
             try:
-                row = _close(api.run(RELEASE, run.run_id), dry_run=dry_run)
+                row = _close(api, run, dry_run=dry_run)
             except (PlatformError, AirflowException, ValueError, LookupError) as error:
                 # Whatever one run's service, systems or connections are like, the other runs are closed.
                 left[run.run_id] = f"{type(error).__name__}: {error}"
@@ -65,14 +65,17 @@ class CloseOpenRecords(StepOperator):
         return StepReport(told, "done" if rows and not dry_run else "not needed", facts)
 
 
-def _close(run: RunRecord, *, dry_run: bool) -> Closed | None:
+def _close(api: AirflowApi, listed: RunRecord, *, dry_run: bool) -> Closed | None:
     """Close one run; None when nothing of it is open, or it goes on since somebody cleared it."""
+    if closing.is_closed(api, listed):
+        return None
+    run = api.run(RELEASE, listed.run_id)
     was_open = closing.open_ends(run) if run.state in ENDED else ()
     if not was_open:
         return None
     evidence = told = None
     if not dry_run:
-        evidence = closing.record(run, late=f"{why(run)}; close_open_records stored this.")
+        evidence = closing.record(run, late=f"{why(run)}; close_open_records stored this, and asked the systems then.")
         told = closing.report(run, evidence.facts, late=why(run))
     return Closed(
         run=run.run_id,

@@ -20,7 +20,7 @@ def status(run: RunRecord, story: Story, *, page: str) -> str:
         doing = story.verdict.title or story.verdict.word
         rows |= {"summary": f"{doing}. {story.verdict.sentence}"}
         rows |= {"answer_at": story.question.url if story.question else ""}
-    elif run.state == "success" and not evidence:
+    elif run.state == "success" and not evidence and any(task.task_id == "record_evidence" for task in run.tasks):
         # Green without evidence proves nothing, whatever the steps said.
         rows |= {"verdict": UNRECORDED, "summary": "Airflow calls the run green, but it left no evidence."}
     else:

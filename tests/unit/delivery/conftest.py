@@ -159,6 +159,7 @@ class World:
         self.gitlab.credentials.return_value = ("oauth2", "")
         self.gitlab.statuses.return_value = ()
         self.deployments: list[Deployment] = []
+        self.environments: list[str] = []
         self.gitlab.deployments.side_effect = self._deployments
         self.gitlab.create_deployment.side_effect = self._create_deployment
         self.gitlab.set_deployment.side_effect = self._set_deployment
@@ -187,11 +188,18 @@ class World:
         self.airflow = create_autospec(AirflowApi, instance=True)
         self.airflow.answer.side_effect = lambda _dag, _run, gate: self.answers.get(gate)
 
-    def _deployments(self, _project: str, _environment: str, state: DeploymentState | None = None) -> Any:
-        return tuple(one for one in reversed(self.deployments) if state in (None, one.state))
+    def _environment(self, name: str) -> int:
+        if name not in self.environments:
+            self.environments.append(name)
+        return self.environments.index(name) + 1
 
-    def _create_deployment(self, _project: str, _environment: str, sha: str, *, ref: str, state: str) -> Deployment:
-        self.deployments.append(Deployment(len(self.deployments) + 1, 7, sha, state, ours=True))
+    def _deployments(self, _project: str, environment: str, state: DeploymentState | None = None) -> Any:
+        there = [one for one in reversed(self.deployments) if one.environment == self._environment(environment)]
+        return tuple(one for one in there if state in (None, one.state))
+
+    def _create_deployment(self, _project: str, environment: str, sha: str, *, ref: str, state: str) -> Deployment:
+        number = self._environment(environment)
+        self.deployments.append(Deployment(len(self.deployments) + 1, number, sha, state, ours=True))
         return self.deployments[-1]
 
     def _set_deployment(self, _project: str, number: int, state: str) -> None:
@@ -297,6 +305,13 @@ def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (include / "identities.yaml").write_text(IDENTITIES)
     monkeypatch.setenv("PLATFORM_OPS_HOME", str(include.parent))
     return include
+
+
+@pytest.fixture
+def second_service(catalogue: Path) -> None:
+    """A service ``api`` that is built from the project of ``web``, and has the same GitOps files."""
+    web = (catalogue / "services/web.yaml").read_text()
+    (catalogue / "services/api.yaml").write_text(web.replace("service: web", "service: api"))
 
 
 @pytest.fixture(scope="session")

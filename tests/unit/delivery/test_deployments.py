@@ -61,6 +61,16 @@ def test_of_two_that_began_at_once_the_older_tells_the_end(pinned) -> None:
     assert states(pinned) == ["success", "canceled"]
 
 
+def test_of_two_services_of_one_project_and_commit_each_ends_its_own(pinned, second_service) -> None:
+    begin(pinned.release())
+    begin(pinned.release(service="api"))
+    assert pinned.environments == ["dev/web", "dev/api"]
+    close(pinned, Verdict.FAILED)
+    assert states(pinned) == ["failed", "running"]
+    close(pinned, Verdict.RELEASED, service="api")
+    assert states(pinned) == ["failed", "success"]
+
+
 def test_what_others_deploy_is_left_alone(pinned) -> None:
     begin(pinned.release(commit=pinned.first))
     close(pinned, Verdict.FAILED)
@@ -77,6 +87,20 @@ def test_a_release_that_no_longer_stands_is_not_told_as_the_latest(world) -> Non
 def test_a_success_that_gitlab_was_too_busy_to_hear_of_is_made_up_for(pinned) -> None:
     close(pinned, Verdict.RELEASED)
     assert states(pinned) == ["success"]
+
+
+def test_a_success_that_only_a_job_of_gitlab_ci_recorded_is_made_up_for(pinned) -> None:
+    begin(pinned.release())
+    pinned.deployments[0] = replace(pinned.deployments[0], ours=False, state="success")
+    close(pinned, Verdict.RELEASED)
+    assert [(one.ours, str(one.state)) for one in pinned.deployments] == [(False, "success"), (True, "success")]
+
+
+def test_what_has_been_told_is_found_without_git(pinned) -> None:
+    close(pinned, Verdict.RELEASED)
+    pinned.git.reset_mock()
+    assert left_to_tell(pinned.release(), Verdict.RELEASED) == ()
+    pinned.git.repository.assert_not_called()
 
 
 def test_the_same_release_again_is_no_deployment(pinned) -> None:

@@ -1,11 +1,14 @@
 """What a run's parameters mean."""
 
+from unittest.mock import create_autospec
+
 import pytest
 
 from platform_ops.common.documents import BadDocument
 from platform_ops.common.report import reported
 from platform_ops.delivery.pins import Pin
 from platform_ops.delivery.release import BadRequest, Release, UnknownParameter, check_parameters
+from platform_ops.delivery.services import services_by_project
 
 
 def test_the_parameters_become_a_release(world) -> None:
@@ -17,6 +20,24 @@ def test_the_parameters_become_a_release(world) -> None:
     assert release.status_name == "release/prod"
     assert release.pin_file == "apps/web/prod/kustomization.yaml"
     assert release.page.endswith("/platform-ops/runs/release_service/r1")
+
+
+def test_services_of_one_project_have_each_their_own_status_and_environment(world, second_service) -> None:
+    assert world.release("prod").status_name == "release/prod/web"
+    assert world.release("prod", service="api").status_name == "release/prod/api"
+    assert world.release("prod", service="api").gitlab_environment == "prod/api"
+
+
+def test_the_catalogue_is_read_once_for_the_names(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = create_autospec(services_by_project, side_effect=services_by_project)
+    monkeypatch.setattr("platform_ops.delivery.release.services_by_project", read)
+    release = world.release()
+    assert (release.status_name, release.gitlab_environment, release.status_name) == (
+        "release/dev",
+        "dev",
+        "release/dev",
+    )
+    read.assert_called_once_with("shop/web")
 
 
 def test_without_a_commit_the_one_that_was_resolved_counts(world) -> None:

@@ -339,7 +339,7 @@ def test_the_deployment_runs_before_the_push(ready) -> None:
     told = pin(ready, "dev")
     assert pushed == [None]
     assert told.facts["deployment"] == 1
-    assert told.links[-1].url == "http://gitlab.test/shop/web/-/environments/7"
+    assert told.links[-1].url == "http://gitlab.test/shop/web/-/environments/1"
     assert [one.state for one in ready.deployments] == ["running"]
 
 

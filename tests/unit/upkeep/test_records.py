@@ -36,10 +36,15 @@ class World:
         self.open: dict[str, tuple[str, ...]] = {}
         self.trouble: dict[str, Exception] = {}
         self.calls: list[tuple[str, str, str]] = []
+        self.known_closed: set[str] = set()
         self.api = create_autospec(AirflowApi, instance=True)
         self.api.ended_runs.side_effect = lambda *_, **__: iter(self.runs)
         self.api.with_tasks.side_effect = lambda runs, _: iter(runs)
         self.api.run.side_effect = lambda _, run_id: next(one for one in self.runs if one.run_id == run_id)
+
+    def is_closed(self, api: AirflowApi, run: RunRecord) -> bool:
+        assert api is self.api
+        return run.run_id in self.known_closed
 
     def open_ends(self, run: RunRecord) -> tuple[str, ...]:
         if run.run_id in self.trouble:
@@ -61,7 +66,7 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(records, "AirflowApi", lambda: made.api)
-    for name in ("open_ends", "record", "report"):
+    for name in ("is_closed", "open_ends", "record", "report"):
         monkeypatch.setattr(closing, name, getattr(made, name))
     return made
 
@@ -85,7 +90,7 @@ def test_an_open_run_is_closed_with_the_reason_and_the_next_sweep_finds_nothing(
     world.open = {"r1": ("evidence", "status")}
     told = sweep()
     assert world.calls == [
-        ("record", "r1", f"{LOST}; close_open_records stored this."),
+        ("record", "r1", f"{LOST}; close_open_records stored this, and asked the systems then."),
         ("report", "r1", LOST),
     ]
     assert told["outcome"] == "done"
@@ -112,6 +117,12 @@ def test_a_run_that_closed_itself_is_not_read(world: World, sweep) -> None:
     world.runs = [run("r1", "success")]
     assert sweep()["outcome"] == "not needed"
     world.api.run.assert_not_called()
+
+
+def test_a_run_that_an_earlier_sweep_closed_is_not_read_again(world: World, sweep) -> None:
+    world.runs, world.known_closed = [run("r1"), run("r2")], {"r1"}
+    sweep()
+    world.api.run.assert_called_once_with("release_service", "r2")
 
 
 def test_a_dry_run_names_what_is_open_and_changes_nothing(world: World, sweep) -> None:

@@ -71,6 +71,12 @@ def test_green_without_evidence_is_no_verdict_to_rely_on(sample_runs, make_run, 
     assert "evidence_sha256" not in lines
 
 
+def test_a_dag_that_records_no_evidence_owes_none(sample_runs):
+    run = sample_runs["released"]
+    tasks = tuple(task for task in run.tasks if task.task_id != "record_evidence")
+    assert told(replace(run, tasks=tasks))["verdict"] == "success"
+
+
 def test_a_red_run_is_never_green_whatever_was_recorded(sample_runs):
     assert told(replace(sample_runs["released"], state="failed"))["verdict"] == "failed"
 
