@@ -17,14 +17,14 @@ from starlette.requests import ClientDisconnect
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import AuthenticationFailed, PlatformError
 from platform_ops.common.settings import run_page_url
+from platform_ops.common.webhook_secrets import CONNECTION, NotConfigured, Secrets, read_secrets
 from platform_ops.delivery.services import services_by_project
 from platform_ops.web.json_body import BadBody, Limits, parse_object, read_body
 from platform_ops.web.push_events import BadEvent, Ignored, MappedService, StartRun, decide
 from platform_ops.web.replays import IdReused, Replays
-from platform_ops.web.signatures import NotConfigured, Secrets, Signed, Unproven, judge, read_secrets
+from platform_ops.web.signatures import Signed, Unproven, judge
 from platform_ops.web.threads import HOOKS, run_in
 
-CONNECTION = "gitlab_webhook"
 DAG_ID = "release_service"
 LOGIN_SECONDS = 300.0
 

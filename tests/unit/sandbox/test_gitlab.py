@@ -17,7 +17,8 @@ with warnings.catch_warnings():  # Starlette would like httpx2; the project has 
     warnings.simplefilter("ignore")
     from fastapi.testclient import TestClient
 
-from platform_ops.web.signatures import judge, read_secrets
+from platform_ops.common.webhook_secrets import read_secrets
+from platform_ops.web.signatures import judge
 from sandbox.stand_ins import gitlab, gitlab_store
 from sandbox.stand_ins.gitlab_git import environment
 
