@@ -8,10 +8,9 @@ from enum import StrEnum
 
 from platform_ops.common import webhook_secrets
 from platform_ops.common.errors import Refused
+from platform_ops.delivery.names import RELEASE
 from platform_ops.delivery.services import Service
 from platform_ops.evidence.document import BUCKET
-
-RELEASE = "release_service"
 
 
 class System(StrEnum):

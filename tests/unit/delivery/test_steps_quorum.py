@@ -18,7 +18,7 @@ from platform_ops.approvals.rules import (
     TooFewApprovers,
 )
 from platform_ops.common.report import StepReport
-from platform_ops.delivery.permission import GATES
+from platform_ops.delivery.names import GATES
 from platform_ops.delivery.steps import ApproveRelease, ConfirmRelease, JudgeApproval, PinImage
 
 YESTERDAY = timedelta(hours=25)
