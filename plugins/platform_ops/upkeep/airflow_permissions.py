@@ -20,7 +20,7 @@ from platform_ops.common.http import url_path
 from platform_ops.common.permissions import CheckedConnection, Finding, Permission, State
 from platform_ops.common.webhook_secrets import NotConfigured, read_secrets
 
-READ_RUNS = Permission("read DAG runs", "record_evidence and the pages tell a run")
+READ_RUNS = Permission("read DAG runs", "record_evidence tells a run, close_open_records finds what ended")
 READ_TASKS = Permission("read task instances", "record_evidence tells the steps of a run")
 READ_XCOMS = Permission("read XComs", "record_evidence tells what the steps reported")
 READ_ANSWERS = Permission("read required actions", "pin_image reads who approved")
