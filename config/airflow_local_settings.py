@@ -26,6 +26,7 @@ PREWARMED = (
     "minio",
     "platform_ops.approvals.gate",
     "platform_ops.common.operators",
+    "platform_ops.delivery.gates",
     "platform_ops.delivery.steps",
     "platform_ops.delivery.teardowns",
     "ruamel.yaml",

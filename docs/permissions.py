@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from platform_ops.common import airflow_permissions
 from platform_ops.common.permissions import Permission
 from platform_ops.systems.argocd import permissions as argocd
 from platform_ops.systems.git import permissions as git
@@ -15,6 +14,7 @@ from platform_ops.systems.harbor import permissions as harbor
 from platform_ops.systems.jenkins import permissions as jenkins
 from platform_ops.systems.kubernetes import permissions as kubernetes
 from platform_ops.systems.object_store import permissions as object_store
+from platform_ops.upkeep import airflow_permissions
 
 PAGE = Path(__file__).with_name("connections.md")
 TABLES: Mapping[str, Sequence[Permission]] = {

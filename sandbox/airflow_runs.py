@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 import httpx
 
+from platform_ops.delivery.names import RELEASE
 from sandbox import airflow
 from sandbox.processes import SandboxError
 
-DAG_ID = "release_service"
+DAG_ID = RELEASE
 THINKING_SECONDS = 2.0
 """Airflow loses an answer that comes within half a second of the question, so robots take their time."""
 WAITING = "awaiting_input"

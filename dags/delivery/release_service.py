@@ -27,13 +27,11 @@ from __future__ import annotations
 from airflow.sdk import Param, dag
 
 from platform_ops.common.dag_defaults import Area, Impact, default_args
+from platform_ops.delivery.gates import ApproveRelease, ConfirmRelease, JudgeApproval
 from platform_ops.delivery.services import Environment, service_names
 from platform_ops.delivery.steps import (
     DEADLINES,
-    ApproveRelease,
     BuildImage,
-    ConfirmRelease,
-    JudgeApproval,
     PinImage,
     ResolveCommit,
     SyncApplication,

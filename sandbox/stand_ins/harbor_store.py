@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import json
 import re
-import tarfile
 import threading
 import uuid
-import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from sandbox.stand_ins.harbor_scanner import SCANNER, scan, worst
 
 Row = dict[str, Any]
 
@@ -26,16 +24,6 @@ SCAN_SECONDS = 0.6
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 PROJECT_NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-SEVERITIES = ("None", "Unknown", "Negligible", "Low", "Medium", "High", "Critical")
-SCANNER = {"name": "Sandbox", "vendor": "platform-ops", "version": "1"}
-KNOWN_BAD = {
-    ("leftpad", "0.0.1"): ("CVE-2016-0001", "Critical", "0.0.3"),
-    ("oldyaml", "5.3"): ("CVE-2020-1747", "High", "5.4"),
-    ("slowregex", "2.1"): ("CVE-2021-3777", "Medium", ""),
-    ("chardetish", "1.0"): ("CVE-2019-0042", "Low", "1.1"),
-}
-"""The scanner's database: package and version to id, severity and fixed version ("" = no fix)."""
-UNSCANNABLE = ("unscannable", "1.0")
 
 
 class HarborError(Exception):
@@ -288,25 +276,12 @@ class Store:
             self._save()
 
     def _begin_scan(self, artifact: Row) -> None:
-        try:
-            packages = set(_packages(self.blob_path(digest) for digest in artifact["layers"]))
-        except (tarfile.TarError, OSError, EOFError, zlib.error, UnicodeDecodeError):
-            packages = {UNSCANNABLE}
-        found = [
-            {
-                "id": KNOWN_BAD[package][0], "package": package[0], "version": package[1],
-                "fix_version": KNOWN_BAD[package][2], "severity": KNOWN_BAD[package][1],
-                "description": f"{package[0]} {package[1]} is known to be bad.",
-                "links": [f"https://vulnerabilities.example/{KNOWN_BAD[package][0]}"],
-                "artifact_digests": [artifact["digest"]],
-            }
-            for package in sorted(packages & KNOWN_BAD.keys())
-        ]  # fmt: skip
+        end, found = scan((self.blob_path(digest) for digest in artifact["layers"]), artifact["digest"])
         self._count("scans")
         artifact["scan"] = {
             "report_id": str(uuid.uuid4()),
             "began": self.clock(),
-            "end": "Error" if UNSCANNABLE in packages else "Success",
+            "end": end,
             "found": found,
         }
 
@@ -355,28 +330,8 @@ class Store:
         }
 
 
-def worst(found: list[Row]) -> str:
-    return max((item["severity"] for item in found), key=SEVERITIES.index, default="None")
-
-
 def stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _packages(layers: Iterator[Path]) -> Iterator[tuple[str, str]]:
-    """Yield name and version of every `name==version` line of every requirements.txt in the layers."""
-    for layer in layers:
-        content = layer.read_bytes()
-        plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-        with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
-            for member in archive:
-                if not member.isfile() or Path(member.name).name != "requirements.txt":
-                    continue
-                stream = archive.extractfile(member)
-                for line in (stream.read().decode() if stream else "").splitlines():
-                    name, equal, version = line.partition("#")[0].partition(";")[0].partition("==")
-                    if equal:
-                        yield name.strip().lower(), version.strip().split()[0]
 
 
 def _selects(selector: Row, value: str) -> bool:

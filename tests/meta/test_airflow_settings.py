@@ -7,14 +7,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from platform_ops.web.signatures import read_secrets
+from platform_ops.common.webhook_secrets import CONNECTION, SHORTEST_TOKEN, read_secrets
 from sandbox import connections
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = connections.load()
 BY_ID = {connection["connection_id"]: connection for connection in SETTINGS.connections}
 DUMMY = "change-me-please"
-SHORTEST_SECRET = 12
 
 
 def test_every_connection_has_real_values_in_the_sandbox() -> None:
@@ -31,11 +30,11 @@ def test_a_connection_holds_dummies_of_the_right_shape(connection_id: str) -> No
     assert connection["password"] == DUMMY
     assert connection["extra"].get("token", DUMMY) == DUMMY
     assert connection["extra"]["verify"] is True
-    assert len(DUMMY) >= SHORTEST_SECRET
+    assert len(DUMMY) >= SHORTEST_TOKEN
 
 
 def test_the_webhooks_dummies_have_the_shape_of_secrets() -> None:
-    secrets = read_secrets(BY_ID["gitlab_webhook"]["extra"])
+    secrets = read_secrets(BY_ID[CONNECTION]["extra"])
     assert (secrets.token, secrets.signing_key) == (DUMMY.encode(), DUMMY.encode() * 2)
 
 

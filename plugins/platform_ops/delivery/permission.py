@@ -11,14 +11,12 @@ from platform_ops.approvals.identities import load_identities
 from platform_ops.approvals.rules import APPROVE, Yes, binding, judge, may_answer, participants
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.records import Answer
+from platform_ops.delivery.names import GATES
 from platform_ops.delivery.pins import Pin, difference_hash
 from platform_ops.delivery.release import Release
 from platform_ops.delivery.services import ApprovalPolicy
 from platform_ops.delivery.source import Source
 from platform_ops.systems.git.models import Commit
-
-GATES = ("approve_release", "confirm_release")
-"""The gates of the DAG in the order they ask, one for each person of the largest quorum."""
 
 
 @dataclass(frozen=True, slots=True)

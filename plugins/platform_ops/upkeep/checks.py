@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from platform_ops.common import webhook_secrets
 from platform_ops.common.errors import Refused
+from platform_ops.delivery.names import RELEASE
 from platform_ops.delivery.services import Service
 from platform_ops.evidence.document import BUCKET
-
-RELEASE = "release_service"
 
 
 class System(StrEnum):
@@ -50,7 +50,7 @@ class Check:
 FIXED = (
     Check("object_store_default", System.OBJECT_STORE, (BUCKET,)),
     Check("airflow_api", System.AIRFLOW_READER, (RELEASE,)),
-    Check("gitlab_webhook", System.AIRFLOW_STARTER, (RELEASE,)),
+    Check(webhook_secrets.CONNECTION, System.AIRFLOW_STARTER, (RELEASE,)),
 )
 """Connections that no file of the catalogue names."""
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from platform_ops.common.airflow_api import AirflowApi
-from platform_ops.common.airflow_permissions import AirflowReader, AirflowStarter
 from platform_ops.common.errors import FailNow, Invalid, NotFound, with_facts
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.permissions import CheckedConnection, Finding, State, is_broken, summary, worst_first
@@ -23,6 +22,7 @@ from platform_ops.systems.harbor.hook import HarborHook
 from platform_ops.systems.jenkins.hook import JenkinsHook
 from platform_ops.systems.kubernetes.hook import KubernetesHook
 from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.upkeep.airflow_permissions import AirflowReader, AirflowStarter
 from platform_ops.upkeep.checks import Check, System, checks, chosen
 from platform_ops.upkeep.verdicts import CHECK, TEARDOWNS, judge_run, table
 

@@ -17,15 +17,15 @@ from starlette.requests import ClientDisconnect
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import AuthenticationFailed, PlatformError
 from platform_ops.common.settings import run_page_url
+from platform_ops.common.webhook_secrets import CONNECTION, NotConfigured, Secrets, read_secrets
+from platform_ops.delivery.names import RELEASE
 from platform_ops.delivery.services import services_by_project
 from platform_ops.web.json_body import BadBody, Limits, parse_object, read_body
 from platform_ops.web.push_events import BadEvent, Ignored, MappedService, StartRun, decide
 from platform_ops.web.replays import IdReused, Replays
-from platform_ops.web.signatures import NotConfigured, Secrets, Signed, Unproven, judge, read_secrets
+from platform_ops.web.signatures import Signed, Unproven, judge
 from platform_ops.web.threads import HOOKS, run_in
 
-CONNECTION = "gitlab_webhook"
-DAG_ID = "release_service"
 LOGIN_SECONDS = 300.0
 
 log = logging.getLogger(__name__)
@@ -74,10 +74,10 @@ class WebhookAccount:
         """
         api = self._logged_in()
         try:
-            return api.start_run(DAG_ID, run_id=run.run_id, conf=run.conf)
+            return api.start_run(RELEASE, run_id=run.run_id, conf=run.conf)
         except AuthenticationFailed:
             # The token may have run out, or the account may have got a new password.
-            return self._logged_in(instead_of=api).start_run(DAG_ID, run_id=run.run_id, conf=run.conf)
+            return self._logged_in(instead_of=api).start_run(RELEASE, run_id=run.run_id, conf=run.conf)
 
     def _logged_in(self, instead_of: AirflowApi | None = None) -> AirflowApi:
         with self._lock:
@@ -153,13 +153,12 @@ async def _take(request: Request, receiver: Receiver) -> JSONResponse:
 
 def _answer(event: dict[str, Any], signed: Signed | None, receiver: Receiver) -> JSONResponse:
     decision = decide(event, receiver.services)
-    runs = () if isinstance(decision, Ignored) else decision
-    run_ids = frozenset(run.run_id for run in runs)
-    replayed = signed is not None and receiver.replays.knows(signed, run_ids)
     if isinstance(decision, Ignored):
         return JSONResponse({"ignored": decision.reason}, 202)
+    run_ids = frozenset(run.run_id for run in decision)
+    replayed = signed is not None and receiver.replays.knows(signed, run_ids)
     try:
-        started = [(run, not replayed and receiver.account.start(run)) for run in runs]
+        started = [(run, not replayed and receiver.account.start(run)) for run in decision]
     # ValueError: the connection lacks its address.
     except (PlatformError, ValueError) as error:
         log.error("The release of a push could not be started; GitLab may send it again: %s", error)  # noqa: TRY400
@@ -167,7 +166,7 @@ def _answer(event: dict[str, Any], signed: Signed | None, receiver: Receiver) ->
     if signed:
         receiver.replays.remember(signed, run_ids)
     told = [
-        {"run_id": run.run_id, "page": run_page_url(DAG_ID, run.run_id)} | ({} if new else {"duplicate": True})
+        {"run_id": run.run_id, "page": run_page_url(RELEASE, run.run_id)} | ({} if new else {"duplicate": True})
         for run, new in started
     ]
     status = 201 if any(new for _, new in started) else 200

@@ -10,16 +10,14 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from platform_ops.common.errors import FailNow, Invalid
+from platform_ops.common.errors import Invalid
+from platform_ops.common.webhook_secrets import Secrets
 
 WINDOW_SECONDS = 300
 """How far a stamp may be off: what was overheard can't be sent again later."""
-
-SHORTEST_TOKEN = 12
 
 TOKEN = b"x-gitlab-token"
 ID = b"webhook-id"
@@ -28,27 +26,14 @@ SIGNATURE = b"webhook-signature"
 
 # An id without dots: id and stamp can't be cut apart in two ways.
 _ID = re.compile(rb"[A-Za-z0-9_-]{1,128}")
-_SIGNING_TOKEN = re.compile(r"whsec_([A-Za-z0-9+/]{43}=)")
 _STAMP = re.compile(rb"[0-9]{1,12}")
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Names in lower case, as ASGI has them."""
 
 
-class NotConfigured(FailNow):
-    """The connection of the webhook is missing or has no usable secret."""
-
-
 class Unproven(Invalid):
     """The sender did not prove to be GitLab."""
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What senders are judged by; at least one of the two is there."""
-
-    token: bytes | None = field(repr=False)
-    signing_key: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,39 +55,6 @@ class Signed:
         signer.update(body)
         expected = b"v1," + base64.b64encode(signer.digest())
         return any(hmac.compare_digest(expected, one) for one in self.signatures)
-
-
-def read_secrets(extra: Mapping[str, Any]) -> Secrets:
-    """Return the secrets in the extra fields ``token`` and ``signing_token`` of a connection.
-
-    :raises NotConfigured: both are missing, or one is not sound; an empty one would let everybody in.
-    """
-    token, signing_token = extra.get("token"), extra.get("signing_token")
-    if token is None and signing_token is None:
-        raise NotConfigured("neither the extra field signing_token nor token is there; enter what GitLab has")
-    return Secrets(
-        token=None if token is None else _token(token),
-        signing_key=None if signing_token is None else _signing_key(signing_token),
-    )
-
-
-def _token(value: Any) -> bytes:
-    if not isinstance(value, str) or len(value) < SHORTEST_TOKEN:
-        raise NotConfigured(
-            f"the extra field token has less than {SHORTEST_TOKEN} characters; "
-            "enter GitLab's secret token, or remove the field where GitLab signs"
-        )
-    return value.encode()
-
-
-def _signing_key(value: Any) -> bytes:
-    found = _SIGNING_TOKEN.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        raise NotConfigured(
-            "the extra field signing_token is not whsec_ and 32 bytes in base64; "
-            "enter the signing token as GitLab has shown it"
-        )
-    return base64.b64decode(found[1])
 
 
 def judge(headers: Headers, secrets: Secrets, *, now: float) -> Signed | None:

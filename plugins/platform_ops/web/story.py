@@ -9,6 +9,9 @@ from datetime import datetime
 from urllib.parse import quote
 
 from platform_ops.common.records import RunRecord
+from platform_ops.delivery import verdicts as of_releases
+from platform_ops.delivery.names import RELEASE
+from platform_ops.upkeep import verdicts as of_checks
 from platform_ops.web.story_chart import draw
 from platform_ops.web.story_model import (
     Commit,
@@ -24,7 +27,7 @@ from platform_ops.web.story_model import (
     Trouble,
     Verdict,
 )
-from platform_ops.web.story_steps import AGAIN, EXPECTED, RELEASE, RUN_ENDED, RUNNING, StepTeller, answers_in, find
+from platform_ops.web.story_steps import AGAIN, EXPECTED, RUN_ENDED, RUNNING, StepTeller, answers_in, find
 from platform_ops.web.story_words import (
     entries,
     inner,
@@ -45,7 +48,8 @@ LONGEST_DIFF = 400
 MOST_TROUBLES = 40
 SHORTEST_PAUSE, LONGEST_PAUSE = 3, 30
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_RED = frozenset({"failed", "rejected", "expired", "refused", "broken"})
+_GREEN = frozenset({of_releases.Verdict.RELEASED, of_releases.Verdict.SUPERSEDED, of_checks.Verdict.SOUND})
+_RED = frozenset({*of_releases.Verdict, *of_checks.Verdict}) - _GREEN
 
 
 def tell(run: RunRecord, *, now: datetime, airflow_url: str) -> Story:

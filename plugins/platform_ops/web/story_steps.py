@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import quote
 
 from platform_ops.common.records import RunRecord, TaskRecord
+from platform_ops.delivery.names import GATES, RELEASE
+from platform_ops.delivery.verdicts import TEARDOWNS
 from platform_ops.web.story_model import Fact, State, Step
 from platform_ops.web.story_words import entries, inner, links, moment, moment_from, number, span, text, texts, words
 
-RELEASE = "release_service"
-APPROVAL = ("approve_release", "confirm_release", "judge_approval")
+APPROVAL = (*GATES, "judge_approval")
 CHANGES = ("pin_image", "sync_application", "verify_running")
-REMAINS = ("record_evidence", "report_release")
-EXPECTED = ("resolve_commit", "build_image", "verify_image", *APPROVAL, *CHANGES, *REMAINS)
+EXPECTED = ("resolve_commit", "build_image", "verify_image", *APPROVAL, *CHANGES, *TEARDOWNS)
 """The tasks of ``release_service`` in the order of the story."""
 
 TITLES = {
@@ -139,7 +139,7 @@ class StepTeller:
             *((self.approval(),) if self.live or known & set(APPROVAL) else ()),
             *(self.plain(name, find(self.run, name)) for name in CHANGES),
             *others,
-            *(self.plain(name, find(self.run, name)) for name in REMAINS),
+            *(self.plain(name, find(self.run, name)) for name in TEARDOWNS),
         )
 
     def plain(self, task_id: str, task: TaskRecord | None) -> Step:

@@ -15,7 +15,8 @@ from platform_ops.approvals.rules import (
     TooFewApprovers,
     Yes,
 )
-from platform_ops.delivery.permission import GATES, Question, answers, approved_by, question, told
+from platform_ops.delivery.names import GATES
+from platform_ops.delivery.permission import Question, answers, approved_by, question, told
 from platform_ops.delivery.pins import Pin
 
 DIFF = "+digest: x\n"

@@ -18,19 +18,14 @@ from platform_ops.approvals.rules import (
 from platform_ops.common.errors import AuthenticationFailed, Busy, Superseded
 from platform_ops.common.remote_work import WorkSpec
 from platform_ops.common.report import StepReport
+from platform_ops.delivery.gates import ApproveRelease, JudgeApproval
 from platform_ops.delivery.images import DigestChanged, ImageMissing, NotScanned, leave_proof
 from platform_ops.delivery.pinning import ImageDrifted, PinTakenBack, commit_message
 from platform_ops.delivery.pins import Pin
 from platform_ops.delivery.policies import ForeignImage, ScanAbovePolicy, Unproven
 from platform_ops.delivery.source import NotOnBranch
 from platform_ops.delivery.standing import Diverged
-from platform_ops.delivery.steps import (
-    ApproveRelease,
-    JudgeApproval,
-    PinImage,
-    SyncApplication,
-    VerifyRunning,
-)
+from platform_ops.delivery.steps import PinImage, SyncApplication, VerifyRunning
 from platform_ops.systems.harbor.models import ScanStatus, Severity
 
 HOUR = timedelta(hours=1)

@@ -18,8 +18,9 @@ from platform_ops.approvals.rules import (
     TooFewApprovers,
 )
 from platform_ops.common.report import StepReport
-from platform_ops.delivery.permission import GATES
-from platform_ops.delivery.steps import ApproveRelease, ConfirmRelease, JudgeApproval, PinImage
+from platform_ops.delivery.gates import ApproveRelease, ConfirmRelease, JudgeApproval
+from platform_ops.delivery.names import GATES
+from platform_ops.delivery.steps import PinImage
 
 YESTERDAY = timedelta(hours=25)
 

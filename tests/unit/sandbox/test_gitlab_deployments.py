@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.sandbox.test_gitlab import PROJECT, RAVI, client, receiver, sha, work
+from tests.unit.sandbox.gitlab_world import PROJECT, RAVI, client, receiver, sha, work
 
 __all__ = ["client", "receiver", "sha", "work"]
 
@@ -116,7 +116,7 @@ def test_the_page_behind_our_link(client, make, sha):
 
 def test_everything_is_still_there_after_a_restart(client, make, tmp_path):
     from sandbox.stand_ins import gitlab
-    from tests.unit.sandbox.test_gitlab import ENVIRONMENT, TestClient
+    from tests.unit.sandbox.gitlab_world import ENVIRONMENT, TestClient
 
     made = make()[1]
     again = TestClient(gitlab.create_app(ENVIRONMENT, tmp_path / "gitlab"), headers=client.headers)

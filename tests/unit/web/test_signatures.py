@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_ops.web.signatures import WINDOW_SECONDS, Secrets, Unproven, judge, read_secrets
+from platform_ops.common.webhook_secrets import Secrets, read_secrets
+from platform_ops.web.signatures import WINDOW_SECONDS, Unproven, judge
 from tests.unit.web.hook_world import EVENT_ID, KEY, NOW, SECRET, SIGNING_TOKEN, sign
 
 BOTH = read_secrets({"token": SECRET, "signing_token": SIGNING_TOKEN})

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 from platform_ops.common.permissions import VALID, Finding, Permission, State, lasts
 
-API = Permission("scope api", "reading projects and setting commit statuses needs it")
-DEVELOPER = Permission("role Developer", "setting commit statuses needs it, in every source project")
+API = Permission("scope api", "reading projects, setting commit statuses and recording deployments need it")
+DEVELOPER = Permission(
+    "role Developer", "setting commit statuses and recording deployments need it, in every source project"
+)
 MORE_SCOPES = Permission("scopes beyond api", "a stolen token could do more than releases do", wanted=False)
 MAINTAINER = Permission("role Maintainer or Owner", "it can change webhooks and protected branches", wanted=False)
 ADMINISTRATOR = Permission("administrator", "it can read and change every project of the instance", wanted=False)

@@ -3,6 +3,7 @@
 BuildFailed (FailNow)          the build ended badly, was cancelled or is nowhere to be found
 ├── TestsFailed                … because tests failed
 JobDisabled (Refused)          the job takes no builds
+UnknownResult (FailNow)        a build ended with a word that Jenkins's own code does not have
 """
 
 from __future__ import annotations
@@ -22,3 +23,7 @@ class TestsFailed(BuildFailed):
 
 class JobDisabled(Refused):
     """The job is switched off."""
+
+
+class UnknownResult(FailNow):
+    """A build ended with a word that hudson.model.Result does not have."""

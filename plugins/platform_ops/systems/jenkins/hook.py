@@ -18,7 +18,7 @@ from platform_ops.common.errors import AuthenticationFailed, Invalid, Unreachabl
 from platform_ops.common.fail_points import changes
 from platform_ops.common.http import HttpApi, httpx_client, url_path
 from platform_ops.common.permissions import CheckedConnection, Finding, State
-from platform_ops.systems.jenkins.errors import JobDisabled
+from platform_ops.systems.jenkins.errors import JobDisabled, UnknownResult
 from platform_ops.systems.jenkins.models import Build, QueueItem, Result, TestReport
 from platform_ops.systems.jenkins.permissions import ADMINISTER, IN_BLUE_OCEAN, READ
 
@@ -81,19 +81,21 @@ class JenkinsHook(CheckedConnection, BaseHook):
 
         :param limit: Jenkins never lists more than 100 this way (hudson.model.Job.getNewBuilds).
         :raises NotFound: no such job, or this account may not read it.
+        :raises UnknownResult: one ended with a word we do not know.
         """
         path = f"{job_path(job)}/api/json"
         tree = f"builds[{_BUILD}]{{0,{limit}}}"
         listed = self.api.json("GET", path, what=f"builds of job {job}", params={"tree": tree})["builds"]
-        return tuple(_build(each) for each in listed)
+        return tuple(_build(each, job) for each in listed)
 
     def build(self, job: str, number: int) -> Build:
         """Return one build.
 
         :raises NotFound: it does not exist, or no longer.
+        :raises UnknownResult: it ended with a word we do not know.
         """
         path = f"{job_path(job)}/{number}/api/json"
-        return _build(self.api.json("GET", path, what=f"build {job} #{number}", params={"tree": _BUILD}))
+        return _build(self.api.json("GET", path, what=f"build {job} #{number}", params={"tree": _BUILD}), job)
 
     @changes("jenkins.start")
     def start(self, job: str, parameters: Mapping[str, str]) -> int:
@@ -243,16 +245,26 @@ def _item(document: Mapping[str, Any]) -> QueueItem:
     )
 
 
-def _build(document: Mapping[str, Any]) -> Build:
+def _build(document: Mapping[str, Any], job: str) -> Build:
     return Build(
         number=document["number"],
         queue_id=document["queueId"],
         building=document["building"],
-        result=Result(document["result"]) if document["result"] else None,
+        result=_result(document["result"], f"{job} #{document['number']}") if document["result"] else None,
         started_at=datetime.fromtimestamp(document["timestamp"] / 1000, UTC),
         seconds=document["duration"] / 1000,
         parameters=_parameters(document),
     )
+
+
+def _result(word: str, name: str) -> Result:
+    try:
+        return Result(word)
+    except ValueError as error:
+        raise UnknownResult(
+            f"Jenkins says that build {name} ended as {word[:60]!r}; known are {', '.join(Result)}. "
+            "Look at its page for what happened. Delete that build at Jenkins, then clear this task."
+        ) from error
 
 
 def _error_text(response: httpx.Response) -> str:

@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from platform_ops.common.errors import AuthenticationFailed, Busy, Invalid, NotFound, Unreachable
-from platform_ops.systems.jenkins.errors import JobDisabled
+from platform_ops.systems.jenkins.errors import JobDisabled, UnknownResult
 from platform_ops.systems.jenkins.hook import JenkinsHook, job_path
 from platform_ops.systems.jenkins.models import Result, TestReport
 
@@ -159,6 +159,15 @@ def test_builds_ask_for_a_page_and_keep_the_order(hook, jenkins):
     assert (ended.active, ended.result, ended.succeeded) == (False, Result.SUCCESS, True)
     assert ended.parameters == {"TREE": "t1", "ATTEMPT": "a"}
     assert (ended.seconds, ended.started_at.year, ended.queue_id) == (4.2, 2023, 77)
+
+
+def test_a_result_that_jenkins_does_not_have_is_named_with_its_build(hook, jenkins):
+    odd = build_json(7, result="SKIPPED")
+    jenkins.answers["GET", "/ci/job/shop/job/web/7/api/json"] = httpx.Response(200, json=odd)
+    jenkins.answers["GET", "/ci/job/shop/job/web/api/json"] = httpx.Response(200, json={"builds": [odd]})
+    for ask in (lambda: hook.build("shop/web", 7), lambda: hook.builds("shop/web")):
+        with pytest.raises(UnknownResult, match=r"shop/web #7 ended as 'SKIPPED'.*Delete that build"):
+            ask()
 
 
 def test_a_missing_build_is_not_found_and_named(hook):

@@ -18,8 +18,9 @@ from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.fail_points import asks
 from platform_ops.common.http import url_path
 from platform_ops.common.permissions import CheckedConnection, Finding, Permission, State
+from platform_ops.common.webhook_secrets import NotConfigured, read_secrets
 
-READ_RUNS = Permission("read DAG runs", "record_evidence and the pages tell a run")
+READ_RUNS = Permission("read DAG runs", "record_evidence tells a run, close_open_records finds what ended")
 READ_TASKS = Permission("read task instances", "record_evidence tells the steps of a run")
 READ_XCOMS = Permission("read XComs", "record_evidence tells what the steps reported")
 READ_ANSWERS = Permission("read required actions", "pin_image reads who approved")
@@ -31,7 +32,6 @@ SECRET = Permission("a secret for GitLab", "a push could be faked")
 READER = (READ_RUNS, READ_TASKS, READ_XCOMS, READ_ANSWERS, NO_START, NO_CLEAR, NO_CONNECTIONS)
 STARTER = (START, SECRET, NO_CLEAR, NO_CONNECTIONS)
 
-SHORTEST_SECRET = 12
 _DO = "its role in Airflow's auth manager"
 _NONSENSE: dict[str, Any] = {"logical_date": "never", "dry_run": "perhaps"}
 
@@ -116,16 +116,14 @@ class AirflowStarter(AirflowAccount):
         return (*super().check_permissions(places), self._judge_secret())
 
     def _judge_secret(self) -> Finding:
-        """Judge the extras that prove a request to be GitLab's; their values appear nowhere."""
-        extra = self._connection.extra_dejson
-        held = [name for name in ("token", "signing_token") if extra.get(name)]
-        short = [name for name in held if len(str(extra[name])) < SHORTEST_SECRET]
-        where = f"connection {self.airflow_conn_id}"
-        if short or not held:
-            found = f"extra {' and '.join(short)} is too short" if short else "has no extra token"
-            sentence = f"{where}: {found}; use {SHORTEST_SECRET} characters or more, the same as GitLab's webhook has."
-            return Finding(SECRET, State.MISSING, sentence)
-        return Finding(SECRET, State.OK, f"{where} has {' and '.join(held)}.")
+        """Judge the extras as the webhook does; their values appear nowhere."""
+        try:
+            secrets = read_secrets(self._connection.extra_dejson)
+        except NotConfigured as error:
+            return Finding(SECRET, State.MISSING, f"Connection {self.airflow_conn_id}: {error}.")
+        held = {"token": secrets.token, "signing_token": secrets.signing_key}
+        names = " and ".join(name for name, value in held.items() if value is not None)
+        return Finding(SECRET, State.OK, f"Connection {self.airflow_conn_id} has {names}.")
 
     def check_dag(self, dag_id: str) -> list[Finding]:
         """Ask whether the account may start the DAG, and nothing else."""

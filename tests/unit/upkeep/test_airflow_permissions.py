@@ -5,12 +5,13 @@ import json
 import httpx
 import pytest
 
-from platform_ops.common.airflow_permissions import READER, STARTER, AirflowReader, AirflowStarter
 from platform_ops.common.errors import AuthenticationFailed
+from platform_ops.upkeep.airflow_permissions import READER, STARTER, AirflowReader, AirflowStarter
 
 DAG = "/api/v2/dags/release_service"
 WRITES = {"POST dagRuns": f"{DAG}/dagRuns", "POST clearTaskInstances": f"{DAG}/clearTaskInstances"}
 SECRET = "a-secret-of-gitlab"
+SIGNING_TOKEN = "whsec_" + "A" * 43 + "="
 
 
 class Airflow:
@@ -101,13 +102,19 @@ def test_a_starter_that_may_not_start(made):
         ({}, "missing"),
         ({"token": "short"}, "missing"),
         ({"token": SECRET, "signing_token": "short"}, "missing"),
-        ({"signing_token": SECRET}, "ok"),
+        ({"token": "", "signing_token": SIGNING_TOKEN}, "missing"),
+        ({"token": 123456789012}, "missing"),
+        ({"signing_token": SECRET}, "missing"),
+        ({"signing_token": "whsec_not-base64-at-all"}, "missing"),
+        ({"signing_token": SIGNING_TOKEN}, "ok"),
+        ({"token": SECRET, "signing_token": SIGNING_TOKEN}, "ok"),
         ({"token": SECRET}, "ok"),
     ],
 )
 def test_the_secret_of_the_webhook(made, extra, state):
     findings = made(AirflowStarter, Airflow("POST dagRuns"), **extra).check_permissions()
     assert findings[-1].state == state
+    assert not [value for value in extra.values() if value and str(value) in findings[-1].sentence]
 
 
 def test_a_refused_account(made):
