@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.figures import Figure, Result
-from benchmarks.world import EMPTY, World, memory, seconds
+from benchmarks.world import EMPTY, World, memory, processor, seconds
 from sandbox.airflow_runs import DAG_ID
 
 RATIO = 2.0
@@ -18,8 +18,10 @@ def measure(world: World) -> Result:
     """Let runs pile up at a paused DAG, open it, and wait for the last; the empty ones before and after ours."""
     idle = memory(world.state)
     floors = [_empty(world, 1)]
+    used = processor(world.state)
     with _watched(world) as peak:
         ours, gaps = _releases(world)
+    used = {name: value - used[name] for name, value in processor(world.state).items()}
     floors.append(_empty(world, 2))
     floor = min(floors)
     count = len(world.services)
@@ -32,9 +34,10 @@ def measure(world: World) -> Result:
         Figure("memory at the peak of the releases", max(sum(one.values()) for one in peak), "MiB"),
     )
     top = max(peak, key=lambda one: sum(one.values()))
-    rows = [(name, f"{idle.get(name, 0):.0f}", f"{top[name]:.0f}") for name in top]
-    head = ("server with all it started", "at rest, MiB", "at the peak, MiB")
-    told = "Memory (proportional set size, so that what forks share counts once):"
+    rows = [(name, f"{idle.get(name, 0):.0f}", f"{top[name]:.0f}", f"{used[name]:.0f}") for name in top]
+    rows.append(("all", *(f"{sum(part.values()):.0f}" for part in (idle, top, used))))
+    head = ("server with all it started", "at rest, MiB", "at the peak, MiB", "processor of the releases, s")
+    told = "Memory (proportional set size, so that what forks share counts once), and processor time with the pushes:"
     return Result(f"{count} at once", figures, ((told, head, rows),))
 
 

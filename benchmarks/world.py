@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -165,6 +166,25 @@ def memory(state: Path) -> dict[str, float]:
         if record:
             found[name] = sum(_proportional(pid) for pid in processes.left_over(record)) / 1024
     return found
+
+
+def processor(state: Path) -> dict[str, float]:
+    """Return the processor seconds each of the sandbox's servers, with all it started, has used so far."""
+    found = {}
+    for name in lifecycle.SYSTEMS:
+        record = processes.recorded(state, name)
+        if record:
+            found[name] = sum(_ticks(pid) for pid in processes.left_over(record)) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def _ticks(pid: int) -> int:
+    """Return the clock ticks of a process and of its children that have ended (proc_pid_stat(5), fields 14 to 17)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(field) for field in text.rpartition(")")[2].split()[11:15])
 
 
 def _proportional(pid: int) -> int:
