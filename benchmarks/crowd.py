@@ -34,7 +34,9 @@ def measure(world: World) -> Result:
         Figure("memory at the peak of the releases", max(sum(one.values()) for one in peak), "MiB"),
     )
     top = max(peak, key=lambda one: sum(one.values()))
-    rows = [(name, f"{idle.get(name, 0):.0f}", f"{top[name]:.0f}", f"{used[name]:.0f}") for name in top]
+    rows: list[tuple[str, ...]] = [
+        (name, f"{idle.get(name, 0):.0f}", f"{top[name]:.0f}", f"{used[name]:.0f}") for name in top
+    ]
     rows.append(("all", *(f"{sum(part.values()):.0f}" for part in (idle, top, used))))
     head = ("server with all it started", "at rest, MiB", "at the peak, MiB", "processor of the releases, s")
     told = "Memory (proportional set size, so that what forks share counts once), and processor time with the pushes:"

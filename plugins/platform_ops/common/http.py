@@ -6,9 +6,11 @@ never repeated here: whether it happened is for the caller to find out. Around i
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -101,6 +103,16 @@ def _retry_after(headers: Mapping[str, str], otherwise: float) -> float:
     return min(float(value), LONGEST_RETRY_AFTER) if value.isdigit() else otherwise
 
 
+@cache
+def _trust(verify: bool | str) -> ssl.SSLContext:  # noqa: FBT001
+    """Return what to trust; reading the certificates takes longer than a call, so each set is read once."""
+    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else httpx.create_ssl_context(verify)
+
+
+def _encrypted(base_url: str) -> bool:
+    return base_url.lower().startswith("https:")
+
+
 def httpx_client(
     base_url: str,
     *,
@@ -120,7 +132,7 @@ def httpx_client(
         headers=dict(headers or {}),
         auth=auth,
         timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
-        transport=Transport(inner or httpx.HTTPTransport(verify=verify)),
+        transport=Transport(inner or httpx.HTTPTransport(verify=_trust(verify if _encrypted(base_url) else False))),
         follow_redirects=False,
     )
     # A session cookie would make Harbor ask every write for a CSRF token (goharbor/harbor issue 20048).

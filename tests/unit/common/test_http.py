@@ -1,5 +1,8 @@
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
+import certifi
 import httpx
 import pytest
 
@@ -85,3 +88,18 @@ def test_no_cookie_is_sent_back() -> None:
     client.get("/a")
     client.get("/b")
     assert seen == [None, None]
+
+
+def test_encrypted_connections_are_verified_with_what_the_connection_names(tmp_path: Path) -> None:
+    def context(address: str, verify: bool | str) -> ssl.SSLContext:
+        transport = httpx_client(address, verify=verify)._transport
+        return transport._inner._pool._ssl_context  # type: ignore[attr-defined, no-any-return]
+
+    assert context("https://harbor.example.com", True).verify_mode is ssl.CERT_REQUIRED
+    assert context("https://harbor.example.com", True) is context("https://gitlab.example.com", True)
+    assert context("https://harbor.example.com", False).verify_mode is ssl.CERT_NONE
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text(Path(certifi.where()).read_text())
+    own = context("https://harbor.example.com", str(bundle))
+    assert own.verify_mode is ssl.CERT_REQUIRED
+    assert own is not context("https://harbor.example.com", True)
