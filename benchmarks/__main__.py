@@ -7,13 +7,13 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import crowd, parsing, releases
+from benchmarks import crowd, parsing, releases, webhook
 from benchmarks.bare import steps
 from benchmarks.figures import Result
 from benchmarks.world import world
 
 SERVICES = 50
-WITH_SANDBOX = {"releases": releases.measure, "crowd": crowd.measure}
+WITH_SANDBOX = {"webhook": webhook.measure, "releases": releases.measure, "crowd": crowd.measure}
 ALL = ("parsing", *WITH_SANDBOX)
 
 
