@@ -29,6 +29,8 @@ PREWARMED = (
     "platform_ops.delivery.gates",
     "platform_ops.delivery.steps",
     "platform_ops.delivery.teardowns",
+    "platform_ops.upkeep.records",
+    "platform_ops.upkeep.steps",
     "ruamel.yaml",
 )
 

@@ -242,12 +242,12 @@ def _wait_for_end(records: list[Record], seconds: float) -> list[Record]:
     Whose they are is settled: the session keeps its number until the last of it has ended.
     """
     deadline = time.monotonic() + seconds
-    while records:
-        _reap()
-        records = [record for record in records if _session(record.pid)]
+    while records := [record for record in records if _session(record.pid)]:
         if time.monotonic() >= deadline:
             break
         time.sleep(0.02)
+    # Only now: one that ended after an earlier look would stay in the table of children for ever.
+    _reap()
     return records
 
 

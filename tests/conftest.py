@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 # Before the first import of airflow, which reads it once.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="platform-ops-tests-")
@@ -34,3 +34,11 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser that has seen nothing yet."""
+    fresh = browser.new_context()
+    yield fresh
+    fresh.close()

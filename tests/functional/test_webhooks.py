@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from tests.functional.world import World, stopped
+from tests.waiting import wait_until
 
 SERVICES = {"offline": {}, "crowd": {}}
 
@@ -64,9 +65,7 @@ def test_pushes_while_the_scheduler_is_down_are_released_once_it_is_back(world: 
         assert (again.status_code, again.json()["duplicate"]) == (200, True)
         pushed = world.push("offline", "dev", title="While the scheduler is down")
         by_gitlab = world.run_id("offline", "dev", pushed)
-        deadline = time.monotonic() + 30
-        while world.admin.state(by_gitlab) is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: world.admin.state(by_gitlab), "the run of the push", 30)
         assert [world.admin.state(run) for run in (by_hand, by_gitlab)] == ["queued", "queued"]
     assert world.released("offline", "rc", standing) == "released"
     assert world.released("offline", "dev", pushed) == "released"

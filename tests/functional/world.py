@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from sandbox.airflow_runs import DAG_ID, WAITING, Runs
 from sandbox.checkout import Checkout
 from sandbox.processes import ROOT
 from sandbox.seed import GITOPS
+from tests.waiting import wait_until
 
 SWEEPER = "close_open_records"
 RED_TEST = {"tests/test_red.py": "def test_the_sum_is_right():\n    assert 1 + 1 == 3\n"}
@@ -178,11 +178,7 @@ class World:
 
     def first_deployment(self, service: str, environment: str, seconds: float = 120) -> list[tuple[str, str]]:
         """Wait until GitLab shows a deployment, and return what it shows then."""
-        deadline = time.monotonic() + seconds
-        while not (found := self.deployments(service, environment)):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        return found
+        return wait_until(lambda: self.deployments(service, environment), "a deployment", seconds)
 
     def deployed(self, service: str, environment: str) -> str:
         """Return the commit that GitLab's environment page calls deployed."""
@@ -252,10 +248,7 @@ class World:
 
     def died(self, system: str, seconds: float = 60) -> None:
         """Wait until a server is gone."""
-        deadline = time.monotonic() + seconds
-        while processes.running(self.state, system):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: processes.running(self.state, system) is None, f"the end of {system}", seconds)
 
 
 @contextmanager

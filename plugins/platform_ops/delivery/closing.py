@@ -71,7 +71,7 @@ def _conclusion(run: RunRecord, *, compared: bool) -> Conclusion:
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class OpenAtGitLab:
     """What GitLab still has to be told of the end of a run.
 
     :param release: None when the run never came to a commit that GitLab has.
@@ -83,7 +83,7 @@ class Untold:
     deployments: tuple[deployments.Change, ...] = ()
 
 
-def untold(run: RunRecord, evidence: Mapping[str, Any], *, late: bool = False) -> Untold:
+def open_at_gitlab(run: RunRecord, evidence: Mapping[str, Any], *, late: bool = False) -> OpenAtGitLab:
     """Ask GitLab what it knows of the end of a run.
 
     :param evidence: the facts of ``record``, as far as there are any.
@@ -93,27 +93,27 @@ def untold(run: RunRecord, evidence: Mapping[str, Any], *, late: bool = False) -
     # A catalogue that was broken meanwhile must not keep GitLab waiting in silence.
     release = Release.of_run(run) if announced else _release(run)
     if release is None or not release.commit:
-        return Untold(None)
+        return OpenAtGitLab(None)
     try:
         present = _status(release)
     except (ProjectNotFound, CommitNotFound):
         if announced:
             raise
-        return Untold(None)
+        return OpenAtGitLab(None)
     # Two runs of a commit share the deployment: while another goes on, that one ends it.
     elsewhere = present is not None and present.target_url != release.page and not present.ended
     ends = deployments.may_have_begun(run) and not (late and elsewhere)
-    return Untold(
+    return OpenAtGitLab(
         release,
         _is_ours_to_end(run, present, release, evidence, late=late),
-        deployments.left_to_tell(release, Verdict(judge_run(run).verdict)) if ends else (),
+        deployments.left_to_tell(release, judge_run(run).verdict) if ends else (),
     )
 
 
 def open_ends(run: RunRecord) -> tuple[str, ...]:
     """Return what is open of a run that has ended: some of ``evidence``, ``status`` and ``deployment``."""
     kept = find_end(ObjectStoreHook(), run, without=TEARDOWNS)
-    left = untold(run, {"sha256": kept.sha256} if kept else {}, late=True)
+    left = open_at_gitlab(run, {"sha256": kept.sha256} if kept else {}, late=True)
     found = {"evidence": kept is None, "status": left.status, "deployment": bool(left.deployments)}
     return tuple(name for name, is_open in found.items() if is_open)
 
@@ -131,7 +131,7 @@ def is_closed(api: AirflowApi, run: RunRecord) -> bool:
     told = with_reports(found, kept.document)
     if told is None:
         return False
-    left = untold(told, {"sha256": kept.sha256}, late=True)
+    left = open_at_gitlab(told, {"sha256": kept.sha256}, late=True)
     return not (left.status or left.deployments)
 
 
@@ -168,13 +168,13 @@ def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepR
     :param evidence: the facts of ``record``, as far as there are any.
     :param late: why the run did not do this itself.
     """
-    left = untold(run, evidence, late=bool(late))
+    left = open_at_gitlab(run, evidence, late=bool(late))
     if left.release is None:
         return StepReport(
             "The run never came to a commit that GitLab has, so GitLab knows nothing of it.", "not needed"
         )
     release = left.release
-    state = Verdict(judge_run(run).verdict).gitlab_state
+    state = judge_run(run).verdict.gitlab_state
     facts: dict[str, Any] = {}
     # Another run of this commit may have begun since.
     if left.status and _is_ours_to_end(run, _status(release), release, evidence, late=bool(late)):

@@ -172,12 +172,12 @@ def services_by_project(project: str) -> tuple[Service, ...]:
     """Return the services built from a GitLab project; a file that is not in order hides only its own service."""
     found = []
     for name in service_names():
-        # A file is parsed in milliseconds, and searched in microseconds.
-        if project not in (include() / "services" / f"{name}.yaml").read_text(errors="replace"):
-            continue
         try:
+            # A file is parsed in milliseconds, and searched in microseconds.
+            if project not in (include() / "services" / f"{name}.yaml").read_text(errors="replace"):
+                continue
             service = load_service(name)
-        except BadDocument as error:
+        except (BadDocument, OSError) as error:
             logging.getLogger(__name__).warning("%s", error)
             continue
         if service.project == project:

@@ -62,7 +62,6 @@ class ResolveCommit(StepOperator):
             self.hand_on(context, StepReport(begun, "failed", facts | {"announced": True}, (link,)))
             with with_facts(facts):
                 facts |= self._announce(release)
-            with with_facts(facts):
                 pin, _ = release.pinned()
                 stand = source.standing(pin, commit.sha)
                 may_go_on(stand, pin, commit.sha, release.environment, None)

@@ -37,7 +37,7 @@ class Verdict(StrEnum):
 _BY_ERROR = {"ApprovalRejected": Verdict.REJECTED, "ApprovalExpired": Verdict.EXPIRED}
 
 
-def judge_run(run: RunRecord) -> Ending:
+def judge_run(run: RunRecord) -> Ending[Verdict]:
     """Say how a run ended, from its steps' states and reports.
 
     A step that Airflow calls a success and that reported no good end was set by hand; then the run is not released.

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+Verdict = TypeVar("Verdict", bound=StrEnum, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Generic[Verdict]):
     """How a run ended.
 
-    :param verdict: of the area's own words.
+    :param verdict: one of the area's own.
     :param reason: the sentence that gives the reason; empty when all went well.
     """
 
-    verdict: str
+    verdict: Verdict
     reason: str
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from enum import StrEnum
 from typing import Any
 
 from platform_ops.common.records import RunRecord
@@ -16,7 +17,7 @@ from platform_ops.systems.object_store.hook import ObjectStoreHook
 
 def record(
     run: RunRecord,
-    ending: Ending,
+    ending: Ending[StrEnum],
     conclude: Callable[[], Conclusion],
     *,
     without: Collection[str],

@@ -29,13 +29,16 @@ class Kept:
 
 
 def find_newest(store: ObjectStoreHook, dag_id: str, run_id: str) -> Kept | None:
-    """Return the run's newest document, of whichever end of the run it is."""
+    """Return the run's newest document, of whichever end of the run it is; None when what lies there is no document."""
     number = _newest(store, dag_id, run_id)
     name = key(dag_id, run_id, number)
     body = store.read(BUCKET, name) if number else None
-    if body is None:
+    try:
+        document = json.loads(body) if body else None
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
         return None
-    document = json.loads(body)
     return Kept(number, name, sha256(document), store.url(BUCKET, name), adopted=True, document=document)
 
 

@@ -27,7 +27,7 @@ class Closed:
 
     def as_dict(self) -> dict[str, str]:
         """Return the row for the report."""
-        return asdict(self) | {"was_open": ", ".join(self.was_open), "verdict": str(self.verdict)}
+        return asdict(self) | {"was_open": ", ".join(self.was_open)}
 
 
 def looks_open(run: RunRecord, last_steps: Collection[str]) -> bool:

@@ -13,13 +13,12 @@ from platform_ops.common.operators import StepOperator
 from platform_ops.common.records import RunRecord
 from platform_ops.common.report import StepReport
 from platform_ops.delivery import closing
+from platform_ops.delivery.names import RELEASE
 from platform_ops.delivery.verdicts import TEARDOWNS, judge_run
 from platform_ops.upkeep.open_records import Closed, looks_open, why
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-RELEASE = "release_service"
 
 
 class RecordsLeftOpen(FailNow):

@@ -22,7 +22,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-def judge_run(run: RunRecord) -> Ending:
+def judge_run(run: RunRecord) -> Ending[Verdict]:
     """Say how a run ended; a task that was set to success by hand has reported nothing and counts as failed."""
     steps = [task for task in run.tasks if task.task_id not in TEARDOWNS]
     bad = [step for step in steps if step.state != "success" or (step.report or {}).get("outcome") != "done"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -22,6 +20,7 @@ from tests.unit.ci.conftest import (
     packed,
     status,
 )
+from tests.waiting import wait_until
 
 INVALID_TOKEN = (403, packed({"detail": "Invalid JWT token"}))
 FORBIDDEN = (403, packed({"detail": "Forbidden"}))
@@ -58,13 +57,6 @@ def test_the_password_and_the_token_are_seen_nowhere(airflow: Airflow, any_machi
     assert "token-" not in seen
     assert 'pass"w' not in seen
     assert "$HOME" not in seen
-
-
-def until_true(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 REASON = """-n say "no" \\ and 'yes' \\n \\\\ $HOME `id` $(id) %s
@@ -241,7 +233,7 @@ def test_an_unchanged_line_is_said_again_every_half_minute(airflow: Airflow, mac
 def test_a_cancelled_job_leaves_the_release_and_says_so(airflow: Airflow, any_machine: Machine) -> None:
     airflow.status = [RUNNING]
     with any_machine.job(RELEASE_PAUSE="600") as process:
-        until_true(lambda: "sleep 600" in any_machine.command_lines())
+        wait_until(lambda: "sleep 600" in any_machine.command_lines(), "the wait of the script")
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130

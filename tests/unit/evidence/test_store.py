@@ -142,6 +142,14 @@ def test_an_end_is_found_by_the_tries_of_its_steps_whatever_the_systems_said(sto
     assert find_end(store.hook, run(), without=LAST) == replace(kept, adopted=True)
 
 
+@pytest.mark.parametrize("body", [b"", b"cut {", b"[]", b"\xff"])
+def test_what_is_no_document_keeps_no_end_from_being_stored(store: Store, body: bytes) -> None:
+    store.objects[f"{FOLDER}1.json"] = body
+    assert find_end(store.hook, run(), without=LAST) is None
+    assert keep_run(store, run()).number == 2
+    assert store.objects[f"{FOLDER}1.json"] == body
+
+
 def test_another_try_is_another_end(store: Store) -> None:
     keep_run(store, run(1))
     assert find_end(store.hook, run(2), without=LAST) is None

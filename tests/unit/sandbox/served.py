@@ -1,7 +1,6 @@
 """Serves an app on a free port of this machine, as the sandbox does, for tests of what happens on the wire."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from sandbox.faults import Connection
+from tests.waiting import wait_until
 
 
 @contextmanager
@@ -21,9 +21,7 @@ def served(app: ASGIApp) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.005)
+        wait_until(lambda: server.started, "the server")
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -1,7 +1,6 @@
 import base64
 import re
 import subprocess
-import time
 import warnings
 
 import pytest
@@ -12,6 +11,7 @@ with warnings.catch_warnings():  # Starlette would like httpx2; the project has 
 
 from sandbox.stand_ins import jenkins, jenkins_builds
 from sandbox.stand_ins.jenkins_controller import Controller, job_config
+from tests.waiting import wait_until
 
 ENVIRONMENT = {
     "JENKINS_URL": "http://jenkins.test",
@@ -97,29 +97,19 @@ def start(client, **parameters):
     return int(re.fullmatch(r"http://jenkins\.test/queue/item/(\d+)/", response.headers["Location"])[1])
 
 
-def wait_for(look, what, seconds=30):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.02)
-    pytest.fail(f"{what} did not come within {seconds} s")
-
-
 def ended(client, number):
     def look():
         response = client.get(f"{JOB}/{number}/api/json")
         return response.json() if response.status_code == 200 and not response.json()["building"] else None
 
-    return wait_for(look, f"the end of build {number}")
+    return wait_until(look, f"the end of build {number}")
 
 
 def started(client, item_id):
     def look():
         return (client.get(f"/queue/item/{item_id}/api/json").json().get("executable") or {}).get("number")
 
-    return wait_for(look, f"the build of item {item_id}")
+    return wait_until(look, f"the build of item {item_id}")
 
 
 def test_nobody_and_the_wrong_token_are_refused_in_html(client):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 from sandbox import processes
 from sandbox.processes import AbandonedError, Record, SandboxError
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -41,16 +42,8 @@ def said(record: Record, word: str) -> bool:
     return word in Path(record.log).read_text()
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that may come true as the process ends, which `wait_until` would call a failure."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def wait_for(record: Record, word: str) -> None:
-    eventually(lambda: said(record, word))
+    wait_until(lambda: said(record, word), word)
 
 
 def session_of(record: Record) -> list[int]:
@@ -118,7 +111,7 @@ def test_what_a_dead_server_left_behind_is_stopped_without_delay(state: Path) ->
     record = launch(state, "trap '' TERM; sleep 60 & echo ready; wait")
     wait_for(record, "ready")
     os.kill(record.pid, signal.SIGKILL)
-    eventually(lambda: not processes.alive(record))
+    wait_until(lambda: not processes.alive(record), "the end of the process")
     assert session_of(record)
     began = time.monotonic()
     assert processes.stop(state, ["server"], seconds=30) == ["server"]

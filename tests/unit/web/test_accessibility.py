@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page
 
 from tests.accessibility import violations
 from tests.unit.web.served import ADDRESS, Site, all_pages
@@ -26,13 +25,6 @@ def html(request: pytest.FixtureRequest, sample_runs) -> str:
 
 def test_all_kinds_are_looked_at(sample_runs):
     assert set(all_pages(sample_runs)) == set(KINDS)
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context()
-    yield context
-    context.close()
 
 
 @pytest.fixture

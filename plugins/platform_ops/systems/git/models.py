@@ -22,11 +22,6 @@ class Commit:
     committed_at: str
     title: str
 
-    @property
-    def is_merge(self) -> bool:
-        """Say whether it has several parents."""
-        return len(self.parents) > 1
-
 
 @dataclass(frozen=True, slots=True)
 class FileEdit:

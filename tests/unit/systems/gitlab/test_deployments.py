@@ -9,9 +9,7 @@ import pytest
 from platform_ops.common.errors import AuthenticationFailed, Busy, Invalid
 from platform_ops.systems.gitlab.errors import DeploymentNotFound, TransitionRefused
 from platform_ops.systems.gitlab.models import Deployment, DeploymentState
-from tests.unit.systems.gitlab.test_hook import PROJECT, SHA, answers, hook
-
-__all__ = ["answers", "hook"]
+from tests.unit.systems.gitlab.test_hook import PROJECT, SHA
 
 MINE = {
     "id": 42, "iid": 2, "ref": "rc", "sha": SHA, "status": "running", "deployable": None,

@@ -4,26 +4,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import requests  # noqa: TID253 - the transport is what these tests stub
 
 from platform_ops.common.errors import AuthenticationFailed
-from platform_ops.systems.gitlab.hook import GitLabHook
 from platform_ops.systems.gitlab.permissions import PERMISSIONS
-from tests.unit.systems.gitlab.test_hook import TOKEN, Answers
-
-
-@pytest.fixture
-def answers():
-    return Answers()
-
-
-@pytest.fixture
-def hook(monkeypatch, answers):
-    connection = {"conn_type": "gitlab", "host": "http://gitlab.test", "password": TOKEN}
-    monkeypatch.setenv("AIRFLOW_CONN_GITLAB_DEFAULT", json.dumps(connection))
-    session = requests.Session()
-    session.mount("http://gitlab.test", answers)
-    return GitLabHook(session=session)
+from tests.unit.systems.gitlab.conftest import TOKEN
 
 
 def day(days):
