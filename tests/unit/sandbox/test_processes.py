@@ -61,6 +61,7 @@ def test_a_started_process_is_on_record_and_a_stopped_one_is_not(state: Path) ->
     assert processes.running(state, "server") is None
     assert processes.recorded(state, "server") is None
     assert not session_of(record)
+    assert record.pid not in processes._children, "nobody waited for it"
 
 
 def test_stopping_what_was_never_started_is_no_error(state: Path) -> None:
