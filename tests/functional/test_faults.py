@@ -1,6 +1,7 @@
 """A release on a bad day: answers that are lost, and tasks that are killed. Whatever happens, it happens once."""
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from platform_ops.common.fail_points import STAGES
 from sandbox import fail_points
 from tests.functional.world import World
+from tests.waiting import wait_until
 
 RELEASE = {
     "JENKINS": Counter(queued=1, builds=1, images=1),
@@ -36,6 +38,28 @@ CHANGES = (
     "gitlab.set_status", "jenkins.start", "harbor.add_tag", "gitlab.create_deployment", "git.push", "argocd.sync",
     "object_store.put_new", "gitlab.set_deployment",
 )  # fmt: skip
+
+
+SCHEDULED = ("check_connections", "close_open_records")
+
+
+@pytest.fixture(autouse=True)
+def nobody_else(world: World) -> Iterator[None]:
+    """What is counted is the release's: no check or sweep of the schedule leaves anything meanwhile."""
+
+    def pause(*, paused: bool) -> None:
+        for dag_id in SCHEDULED:
+            answer = world.admin.api.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": paused})
+            assert answer.status_code == 200, answer.text
+
+    def is_quiet() -> bool:
+        asked = [world.admin.api.get(f"/api/v2/dags/{one}/dagRuns", params={"state": "running"}) for one in SCHEDULED]
+        return not any(answer.json()["total_entries"] for answer in asked)
+
+    pause(paused=True)
+    wait_until(is_quiet, "the end of scheduled runs", 120)
+    yield
+    pause(paused=False)
 
 
 def effects(world: World) -> dict[str, Counter[str]]:
