@@ -53,11 +53,15 @@ def nobody_else(world: World) -> Iterator[None]:
             assert answer.status_code == 200, answer.text
 
     def is_quiet() -> bool:
-        asked = [world.admin.api.get(f"/api/v2/dags/{one}/dagRuns", params={"state": "running"}) for one in SCHEDULED]
+        asked = [
+            world.admin.api.get(f"/api/v2/dags/{one}/dagRuns", params={"state": ["queued", "running"]})
+            for one in SCHEDULED
+        ]
         return not any(answer.json()["total_entries"] for answer in asked)
 
-    pause(paused=True)
+    # In this order: the runs of a paused DAG don't go on.
     wait_until(is_quiet, "the end of scheduled runs", 120)
+    pause(paused=True)
     yield
     pause(paused=False)
 
