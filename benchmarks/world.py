@@ -105,7 +105,8 @@ class World:
         while (found := self.run(dag_id, run_id)).get("state") not in ENDED:
             if time.monotonic() > deadline:
                 raise SandboxError(f"Run {run_id} of {dag_id} is {found.get('state')} after {LONGEST:.0f} s.")
-            time.sleep(0.2)
+            # Airflow keeps when it ended; to look more often would only keep its API server busy.
+            time.sleep(0.5)
         if found["state"] != "success":
             reports = {name: self.runs.report(run_id, name).get("summary") for name in self.runs.tasks(run_id)}
             raise SandboxError(f"Run {run_id} of {dag_id} failed: {reports}")

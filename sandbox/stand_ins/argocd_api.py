@@ -119,7 +119,7 @@ class Api:
                 old = self.state.applications[name] = {"metadata": metadata, "spec": spec, "status": status}
                 self.controller.watch(name)
             old["spec"] = spec
-            self.state.save()
+            self.state.save_application(name)
             answer = copy.deepcopy(old)
         self.controller.refresh(name, wait=False)
         return answer
@@ -185,7 +185,7 @@ class Api:
         with self.state.lock:
             self.state.applications.pop(name, None)
             self.state.private.pop(name, None)
-            self.state.save()
+            self.state.save_application(name)
         self.controller.wake(name)
         return {}
 

@@ -21,6 +21,8 @@ STALE_SECONDS = 0.15
 """For this long after a sync the old comparison is still shown (measured on 3.2.11: 0.1 to 0.3 s)."""
 WATCH_SECONDS = 0.15
 IDLE_SECONDS = 3.0
+EACH_SECONDS = 0.1
+"""The real one watches clusters; this one looks, and many idle applications must not keep a processor busy."""
 FIRST_RETRY = 5.0
 LONGEST_RETRY = 180.0
 REFRESH_SECONDS = 25.0
@@ -107,7 +109,7 @@ class Controller:
                 private.pop("stale_until", None)
                 private |= {"answered": asked, "poll_at": self.clock() + POLL_SECONDS}
                 self._sync_by_itself(application)
-            self.state.save()
+            self.state.save_application(name)
             self._refreshed.notify_all()
             due = "operation" in application and self.clock() >= private.get("retry_at", 0.0)
         if due:
@@ -118,9 +120,8 @@ class Controller:
                 return max(min(wait, IDLE_SECONDS), 0.01)
             if "stale_until" in private:
                 return STALE_SECONDS
-            health = application["status"].get("health", {}).get("status")
-            settled = health in ("Healthy", "Degraded", "Suspended")
-            return IDLE_SECONDS if settled else WATCH_SECONDS
+            moves = application["status"].get("health", {}).get("status") == "Progressing"
+            return WATCH_SECONDS if moves else max(IDLE_SECONDS, len(self.state.applications) * EACH_SECONDS)
 
     # --- git and cluster ---
 
@@ -254,8 +255,9 @@ class Controller:
         if infos:
             application["operation"]["info"] = infos
         application["status"].pop("operationState", None)
-        self.state.private[application["metadata"]["name"]].pop("retry_at", None)
-        self.state.save()
+        name = application["metadata"]["name"]
+        self.state.private[name].pop("retry_at", None)
+        self.state.save_application(name)
 
     def terminate(self, application: Object) -> bool:
         """Ask a running operation to end; False when none runs."""
@@ -265,7 +267,7 @@ class Controller:
         running["phase"] = "Terminating"
         name = application["metadata"]["name"]
         self.state.private[name].pop("retry_at", None)
-        self.state.save()
+        self.state.save_application(name)
         self.wake(name)
         return True
 
@@ -283,7 +285,7 @@ class Controller:
             running["phase"] = "Running"
             result = running.setdefault("syncResult", {"revision": operation["sync"]["revision"]})
             result["source"] = operation["sync"]["source"]
-            self.state.save()
+            self.state.save_application(application["metadata"]["name"])
         self._pause(0.1)
         phase, message, rows = self._apply(application, private, operation["sync"])
         with self.state.lock:
@@ -298,7 +300,7 @@ class Controller:
                 private["retry_at"] = self.clock() + delay
                 when = datetime.fromtimestamp(private["retry_at"], UTC).strftime("%I:%M%p").lstrip("0")
                 running["message"] = f"{message}. Retrying attempt #{running['retryCount']} at {when}."
-                self.state.save()
+                self.state.save_application(application["metadata"]["name"])
             else:
                 self._finish(application, private, phase, message)
 
@@ -379,4 +381,4 @@ class Controller:
             status["history"] = [*history, entry | {"initiatedBy": operation["initiatedBy"]}][-HISTORY:]
             self.state.count("syncs")
         private["stale_until"] = self.clock() + STALE_SECONDS
-        self.state.save()
+        self.state.save_application(application["metadata"]["name"])

@@ -21,22 +21,44 @@ class State:
 
     def __init__(self, folder: Path) -> None:
         self.lock = threading.RLock()
-        self._path = folder / "state.json"
-        kept = json.loads(self._path.read_text()) if self._path.exists() else {}
-        self.applications: dict[str, Object] = kept.get("applications", {})
+        self._folder = folder
+        self._written: dict[Path, str] = {}
+        (folder / "applications").mkdir(parents=True, exist_ok=True)
+        known = {path.stem: json.loads(path.read_text()) for path in sorted((folder / "applications").glob("*.json"))}
+        self.applications: dict[str, Object] = {name: one["application"] for name, one in known.items()}
+        self.private: dict[str, dict[str, Any]] = {name: one["private"] for name, one in known.items()}
+        settings = folder / "settings.json"
+        kept = json.loads(settings.read_text()) if settings.exists() else {}
         self.repositories: dict[str, dict[str, str]] = kept.get("repositories", {})
         self.clusters: dict[str, Object] = kept.get("clusters", {})
-        self.private: dict[str, dict[str, Any]] = kept.get("private", {})
         self.effects: dict[str, int] = kept.get("effects", {})
 
     def save(self) -> None:
-        names = ("applications", "repositories", "clusters", "private", "effects")
-        new = self._path.with_suffix(".new")
-        new.write_text(json.dumps({name: getattr(self, name) for name in names}))
-        new.rename(self._path)
+        """Keep everything but the applications."""
+        self._write("settings.json", {name: getattr(self, name) for name in ("repositories", "clusters", "effects")})
+
+    def save_application(self, name: str) -> None:
+        """Keep an application, or forget one that was deleted."""
+        if name in self.applications:
+            kept = {"application": self.applications[name], "private": self.private[name]}
+            self._write(f"applications/{name}.json", kept)
+            return
+        path = self._folder / "applications" / f"{name}.json"
+        path.unlink(missing_ok=True)
+        self._written.pop(path, None)
+
+    def _write(self, name: str, value: Any) -> None:
+        path, text = self._folder / name, json.dumps(value)
+        if self._written.get(path) == text:
+            return
+        new = path.with_suffix(".new")
+        new.write_text(text)
+        new.rename(path)
+        self._written[path] = text
 
     def count(self, effect: str) -> None:
         self.effects[effect] = self.effects.get(effect, 0) + 1
+        self.save()
 
 
 def no_kind(item: Mapping[str, Any]) -> str:

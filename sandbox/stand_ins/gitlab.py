@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 from urllib.parse import unquote
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -37,7 +36,7 @@ from sandbox.stand_ins.gitlab_api import (
     resolve,
     truthy,
 )
-from sandbox.stand_ins.gitlab_git import GitAnswer, http_backend
+from sandbox.stand_ins.gitlab_git import advertise, answer
 from sandbox.stand_ins.gitlab_store import VERSION, Person, PushEvents, Row, Store, Token, now
 
 GIT_SCOPES = {
@@ -304,32 +303,28 @@ async def git_over_http(request: Request, path: str, service: str, world: TheWor
         # lib/gitlab/git_access.rb, auth_upload and auth_download
         said = "upload" if asked == "git-receive-pack" else "download"
         return PlainTextResponse(f"You are not allowed to {said} code.", 403)
-    with tempfile.TemporaryFile() as body:
-        async for chunk in request.stream():
-            body.write(chunk)
-        return await run_in_threadpool(_git_answer, request, world, project, token.person, service, body)
+    protocol = request.headers.get("git-protocol", "")
+    if service == "info/refs":
+        refs = await run_in_threadpool(advertise, world.store.repository(project).path, asked, protocol)
+        return _git_answer(asked, "advertisement", refs)
+    body = await request.body()
+    if request.headers.get("content-encoding") == "gzip":
+        body = gzip.decompress(body)
+    result = await run_in_threadpool(_serve, world, project, token.person, service, protocol, body)
+    return _git_answer(service, "result", result)
 
 
-def _git_answer(
-    request: Request, world: World, project: Row, person: Person, service: str, body: IO[bytes]
-) -> Response:
-    def ask() -> GitAnswer:
-        return http_backend(
-            world.store.repositories,
-            f"/{project['path_with_namespace']}.git/{service}",
-            method=request.method,
-            query=request.url.query,
-            headers=request.headers,
-            body=body,
-            user=person.username,
-        )
+def _git_answer(service: str, kind: str, said: bytes) -> Response:
+    # Proxies must not keep it (gitprotocol-http(5)).
+    return Response(said, headers={"Cache-Control": "no-cache"}, media_type=f"application/x-{service}-{kind}")
 
+
+def _serve(world: World, project: Row, person: Person, service: str, protocol: str, body: bytes) -> bytes:
+    repository = world.store.repository(project).path
     if service != "git-receive-pack":
-        answer = ask()
-        return StreamingResponse(answer.body, answer.status, answer.headers)
+        return answer(repository, service, protocol, body)
     # One push at a time, so that each move of a branch is told once and as its pusher's.
     with world.store.hold(project):
-        answer = ask()
-        said = b"".join(answer.body)
+        said = answer(repository, service, protocol, body)
         world.events.tell(project, person)
-    return Response(said, answer.status, answer.headers)
+    return said

@@ -1,19 +1,19 @@
-"""Real bare repositories behind the GitLab stand-in, and git's own HTTP backend in front of them."""
+"""Real bare repositories behind the GitLab stand-in, served by git's own programs."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 NO_COMMIT = "0" * 40
 _FIELDS = "%H%x1f%P%x1f%an%x1f%ae%x1f%aI%x1f%cn%x1f%ce%x1f%cI%x1f%B"
 _SETTINGS = {
-    "http.receivepack": "true",
     "uploadpack.allowFilter": "true",
     "uploadpack.allowAnySHA1InWant": "true",
     "uploadpack.allowReachableSHA1InWant": "true",
@@ -202,63 +202,39 @@ class BareRepository:
         return done.stdout if done.returncode == 0 else None
 
 
-@dataclass(frozen=True, slots=True)
-class GitAnswer:
-    """What git's backend answered.
+def advertise(repository: Path, service: str, protocol: str) -> bytes:
+    """Return what ``info/refs`` answers (gitprotocol-http(5)).
 
-    :param body: must be read to its end or closed: the backend runs as long.
+    :param service: ``git-upload-pack`` or ``git-receive-pack``.
+    :param protocol: the client's ``Git-Protocol``.
     """
+    if service == "git-upload-pack" and protocol == "version=2":
+        return _capabilities(repository)
+    head = f"# service={service}\n"
+    return f"{len(head) + 4:04x}{head}0000".encode() + _serve(repository, service, protocol, "--advertise-refs")
 
-    status: int
-    headers: dict[str, str]
-    body: Iterator[bytes]
+
+@cache
+def _capabilities(repository: Path) -> bytes:
+    # Version 2 tells what the server can do, and no refs: the same until git is another one.
+    return _serve(repository, "git-upload-pack", "version=2", "--advertise-refs")
 
 
-def http_backend(
-    root: Path, path: str, *, method: str, query: str, headers: Mapping[str, str], body: IO[bytes], user: str
-) -> GitAnswer:
-    """Run `git http-backend` as the CGI program it is.
+def answer(repository: Path, service: str, protocol: str, body: bytes) -> bytes:
+    """Return what a request to a service answers; as Gitaly does, git's own program of that service is run.
 
-    :param body: the request's body, still compressed where the client compressed it.
+    :param body: the request's, not compressed.
     """
-    size = body.seek(0, os.SEEK_END)
-    body.seek(0)
-    program = subprocess.Popen(
-        ["git", "http-backend"],
-        stdin=body,
+    return _serve(repository, service, protocol, body=body)
+
+
+def _serve(repository: Path, service: str, protocol: str, *options: str, body: bytes = b"") -> bytes:
+    done = subprocess.run(
+        ["git", service.removeprefix("git-"), "--stateless-rpc", *options, str(repository)],
+        env=environment(GIT_PROTOCOL=protocol),
+        input=body,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment(
-            GIT_PROJECT_ROOT=str(root.resolve()),
-            GIT_HTTP_EXPORT_ALL="1",
-            PATH_INFO=path,
-            REQUEST_METHOD=method,
-            QUERY_STRING=query,
-            CONTENT_TYPE=headers.get("content-type", ""),
-            CONTENT_LENGTH=str(size),
-            HTTP_CONTENT_ENCODING=headers.get("content-encoding", ""),
-            GIT_PROTOCOL=headers.get("git-protocol", ""),
-            REMOTE_USER=user,
-        ),
+        check=False,
     )
-    assert program.stdout is not None
-    answered: dict[str, str] = {}
-    for line in iter(program.stdout.readline, b""):
-        if not line.strip():
-            break
-        name, _, value = line.decode().partition(":")
-        answered[name.strip()] = value.strip()
-    status = int(answered.pop("Status", "200").split()[0])
-    return GitAnswer(status, answered, _read(program))
-
-
-def _read(program: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    assert program.stdout is not None
-    try:
-        while chunk := program.stdout.read1(64 * 1024):  # type: ignore[attr-defined]
-            yield chunk
-        program.wait()
-    finally:
-        program.kill()
-        program.stdout.close()
-        program.wait()
+    return done.stdout

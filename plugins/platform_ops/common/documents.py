@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +11,7 @@ from platform_ops.common.errors import Invalid
 from platform_ops.common.settings import include
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from jsonschema.exceptions import ValidationError
 
@@ -23,21 +23,28 @@ class BadDocument(Invalid):
     """A catalogue file does not say what it must."""
 
 
-def load_document(path: Path, schema: str) -> dict[str, Any]:
+def load_document(path: Path, schema: str) -> Mapping[str, Any]:
     """Read one YAML file and check it.
 
     Scalars stay what JSON knows: a tag, an anchor or an alias is refused, a duplicate key too.
 
     :param schema: file name in ``include/schemas``.
+    :return: shared by all who read the same text.
     :raises BadDocument: with file, line and field of each fault.
     """
-    node = _parse(path)
+    return _checked(path, _text(path), include() / "schemas" / schema)
+
+
+@lru_cache(maxsize=256)
+def _checked(path: Path, text: str, schema: Path) -> Mapping[str, Any]:
+    """Parse and check a text; a step reads its catalogue file several times, and to parse it takes milliseconds."""
+    node = _parse(path, text)
     value = _plain(node, path)
-    errors = sorted(_validator(include() / "schemas" / schema).iter_errors(value), key=lambda error: list(error.path))
+    errors = sorted(_validator(schema).iter_errors(value), key=lambda error: list(error.path))
     if errors:
         lines = [f"{path.name}, line {_line_of(node, error)}: {_explain(error)}" for error in errors]
         raise BadDocument("; ".join(lines) + f". Correct {path.name} and start again.")
-    return cast("dict[str, Any]", value)
+    return cast("Mapping[str, Any]", value)
 
 
 @cache
@@ -47,20 +54,24 @@ def _validator(path: Path) -> Any:
     return Draft202012Validator(json.loads(path.read_text()))
 
 
-def _parse(path: Path) -> Any:
-    """Compose the node tree; only nodes know lines, anchors and tags."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
+def _text(path: Path) -> str:
     if not path.is_file():
         raise BadDocument(f"{path.name} does not exist in {path.parent.name}/; the catalogue has one file per entry.")
     if path.stat().st_size > LARGEST_FILE:
         raise BadDocument(f"{path.name} is larger than {LARGEST_FILE} bytes; a catalogue entry is a page at most.")
     try:
-        text = path.read_text(encoding="utf-8")
-        node = YAML(typ="safe", pure=True).compose(text)
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BadDocument(f"{path.name} is not UTF-8 at byte {error.start}.") from error
+
+
+def _parse(path: Path, text: str) -> Any:
+    """Compose the node tree; only nodes know lines, anchors and tags."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        node = YAML(typ="safe", pure=True).compose(text)
     except (YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

@@ -90,7 +90,7 @@ def git(
                 env=dict(environment),
                 input=stdin,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 timeout=GIT_SECONDS,
                 check=False,

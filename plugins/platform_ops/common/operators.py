@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
 from platform_ops.common.errors import PlatformError, Refused, Superseded, TimedOut
-from platform_ops.common.remote_work import Handle, Watch, WorkSpec
+from platform_ops.common.remote_work import Watch, WorkSpec
 from platform_ops.common.report import REPORT_KEY, StepReport
 from platform_ops.common.triggers import RemoteWorkTrigger
 
@@ -119,20 +119,21 @@ class RemoteWorkOperator(StepOperator):
         handle = work.find()
         if handle is None:
             handle = work.start()
-        return self._follow(context, planned, handle, datetime.now(UTC) + self.deadline, self.patience)
+        return self._follow(context, planned, Watch(work, handle), datetime.now(UTC) + self.deadline, self.patience)
 
     def resume(self, context: Context, event: dict[str, Any]) -> None:
         """Go on after the trigger: look once more and judge."""
         with self.reporting(context):
             spec = WorkSpec(event["path"], event["arguments"])
             deadline = datetime.fromisoformat(event["deadline"])
-            self.hand_on(context, self._follow(context, spec, event["handle"], deadline, 0.0))
+            watch = Watch(spec.load(), event["handle"])
+            self.hand_on(context, self._follow(context, spec, watch, deadline, 0.0))
 
     def _follow(
-        self, context: Context, spec: WorkSpec, handle: Handle, deadline: datetime, patience: float
+        self, context: Context, spec: WorkSpec, watch: Watch, deadline: datetime, patience: float
     ) -> StepReport:
-        self._watch = watch = Watch(spec.load(), handle)
-        link = watch.work.link(handle)
+        self._watch = watch
+        link = watch.work.link(watch.handle)
         if link:
             self.link_url = link.url
         began = told = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +61,7 @@ class Release:
         ti, run = context["ti"], context["dag_run"]
         return cls._read(
             context["params"],
-            reported(context, "resolve_commit"),
+            lambda: reported(context, "resolve_commit"),
             dag_id=ti.dag_id,
             run_id=ti.run_id,
             started_by=run.triggering_user_name,
@@ -75,19 +75,23 @@ class Release:
 
         :raises BadRequest: a parameter is missing or malformed.
         """
-        resolved = run.facts("resolve_commit")
         return cls._read(
-            run.conf, resolved, dag_id=run.dag_id, run_id=run.run_id, started_by=run.started_by, attempt=""
+            run.conf,
+            lambda: run.facts("resolve_commit"),
+            dag_id=run.dag_id,
+            run_id=run.run_id,
+            started_by=run.started_by,
+            attempt="",
         )
 
     @classmethod
-    def _read(cls, params: Mapping[str, Any], resolved: Mapping[str, Any], **of_the_run: Any) -> Release:
+    def _read(cls, params: Mapping[str, Any], resolved: Callable[[], Mapping[str, Any]], **of_the_run: Any) -> Release:
         service = load_service(str(params.get("service")))
         environment = str(params.get("environment"))
         if environment not in service.targets:
             known = ", ".join(service.targets)
             raise BadRequest(f"{service.name} has no environment {environment[:40]!r}; the catalogue knows {known}.")
-        commit = str(params.get("commit") or resolved.get("commit") or "")
+        commit = str(params.get("commit") or resolved().get("commit") or "")
         if commit and not is_commit(commit):
             raise BadRequest(
                 f"{commit[:60]!r} is not a full commit hash: 40 hexadecimal digits in lower case. "
@@ -154,7 +158,7 @@ class Release:
 
     def source(self) -> AbstractContextManager[Source]:
         """Open the history of the service's source, with the environment's branch."""
-        return open_source(self.service, self.environment)
+        return open_source(self.service, self.environment, self.gitlab)
 
     def read_pin(self, text: str) -> Pin | None:
         """Return what a version of the GitOps file pins."""
@@ -163,7 +167,7 @@ class Release:
     def pinned(self) -> tuple[Pin | None, str]:
         """Return what GitOps pins now, and the file."""
         with self.gitops.repository() as repository:
-            text = repository.read(repository.fetch_branch(self.service.gitops_branch), self.pin_file)
+            text = repository.read(repository.fetch_tip(self.service.gitops_branch), self.pin_file)
         return self.read_pin(text), text
 
 

@@ -75,10 +75,9 @@ class Source:
 
 
 @contextmanager
-def open_source(service: Service, environment: str) -> Iterator[Source]:
+def open_source(service: Service, environment: str, gitlab: GitLabHook) -> Iterator[Source]:
     """Open the history of a service's source, with the environment's branch."""
-    gitlab = GitLabHook(service.gitlab_connection)
     branch = service.branches[environment]
     project = gitlab.project(service.project)
     with Repository(project.clone_url, gitlab.credentials()) as repository:
-        yield Source(project, repository, branch, repository.fetch_branch(branch))
+        yield Source(project, repository, branch, repository.fetch_branch(branch, files=False))

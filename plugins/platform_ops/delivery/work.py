@@ -16,9 +16,13 @@ from platform_ops.delivery.standing import Standing
 from platform_ops.systems.argocd.hook import ArgoCDHook
 from platform_ops.systems.argocd.models import Application
 from platform_ops.systems.argocd.work import ApplicationSync
-from platform_ops.systems.git.hook import GitHook
+from platform_ops.systems.git.hook import GitHook, Repository
+from platform_ops.systems.gitlab.hook import GitLabHook
 from platform_ops.systems.kubernetes.errors import RolloutUnsettled
 from platform_ops.systems.kubernetes.work import DigestRollout
+
+EARLIER = 200
+"""Commits before ours that are told apart without asking git again: the application usually shows one of them."""
 
 
 class PinReplaced(Refused):
@@ -32,6 +36,8 @@ class NotOurPin(Refused):
 class GitOpsLine:
     """The GitOps commits that hold our digest, from the one that pinned it.
 
+    What a commit holds never changes, so each is read once; what the branch's head is, is asked each time.
+
     :param pin: ours.
     :param revision: the commit that pinned it.
     """
@@ -44,6 +50,10 @@ class GitOpsLine:
         self._revision = revision
         self._known: dict[str, bool] = {}
 
+    @cached_property
+    def _gitops(self) -> GitHook:
+        return GitHook(self._service.gitops_connection)
+
     def holds(self, revision: str) -> bool:
         """Say whether a commit is ours or a descendant that keeps our digest; earlier commits don't hold it.
 
@@ -55,8 +65,10 @@ class GitOpsLine:
         return self._known[revision]
 
     def _look(self, revision: str) -> bool:
-        with GitHook(self._service.gitops_connection).repository() as repository:
-            repository.fetch_branch(self._service.gitops_branch)
+        with self._gitops.repository() as repository:
+            self._learn(repository)
+            if revision in self._known:
+                return self._known[revision]
             repository.fetch_commit(revision)
             if not repository.is_ancestor(self._revision, revision):
                 return False
@@ -70,16 +82,25 @@ class GitOpsLine:
         :raises Superseded: a newer commit is pinned.
         :raises PinReplaced: something else is pinned.
         """
-        with GitHook(self._service.gitops_connection).repository() as repository:
-            head = repository.fetch_branch(self._service.gitops_branch)
-            ours = is_commit(self._revision) and repository.has(self._revision)
-            if not ours or not repository.is_ancestor(self._revision, head):
-                raise NotOurPin(
-                    f"{self._revision[:60]!r} is no commit of branch {self._service.gitops_branch} of the GitOps "
-                    "repository. Clear pin_image, which finds the right one."
-                )
-            for revision in (head, self._revision):
-                self._compare(repository.read(revision, self._path))
+        with self._gitops.repository() as repository:
+            if not (self._known and self._known.get(repository.head(self._service.gitops_branch))):
+                self._learn(repository)
+
+    def _learn(self, repository: Repository) -> None:
+        """Require what ``require`` does of the branch as it is now, and keep what its commits hold."""
+        branch, ours = self._service.gitops_branch, self._revision
+        head = repository.fetch_branch(branch)
+        if not is_commit(ours) or not repository.has(ours) or not repository.is_ancestor(ours, head):
+            raise NotOurPin(
+                f"{ours[:60]!r} is no commit of branch {branch} of the GitOps repository. "
+                "Clear pin_image, which finds the right one."
+            )
+        for revision in dict.fromkeys((head, ours)):
+            self._compare(repository.read(revision, self._path))
+            self._known[revision] = True
+        if head != ours and not repository.is_changed(self._path, ours, head):
+            self._known |= dict.fromkeys((one.sha for one in repository.commits_between(ours, head)), True)
+        self._known |= dict.fromkeys((one.sha for one in repository.newest(ours, EARLIER)[1:]), False)
 
     def _compare(self, text: str) -> None:
         found = read_pin(text, self._service.image_name, self._path)
@@ -87,7 +108,8 @@ class GitOpsLine:
             return
         now = f"{found.commit[:12]} at {found.digest[:19]}" if found else "nothing"
         facts = {"pinned": {"commit": found.commit, "digest": found.digest}} if found else {}
-        with open_source(self._service, self._environment) as source:
+        gitlab = GitLabHook(self._service.gitlab_connection)
+        with open_source(self._service, self._environment, gitlab) as source:
             stand = source.standing(found, self._pin.commit)
         newer = stand is Standing.BEHIND or (stand is Standing.APART and self._environment == Environment.DEV)
         if newer:

@@ -328,7 +328,7 @@ def world(tmp_path: Path, repositories: Path, catalogue: Path, monkeypatch: pyte
     made = World(shutil.copytree(repositories, tmp_path / "repositories"))
     hooks = {
         "release.GitLabHook": made.gitlab,
-        "source.GitLabHook": made.gitlab,
+        "work.GitLabHook": made.gitlab,
         "release.HarborHook": made.harbor,
         "release.ArgoCDHook": made.argocd,
         "work.ArgoCDHook": made.argocd,

@@ -14,13 +14,13 @@ GONE = "1" * 40
 
 @pytest.fixture
 def source(world) -> Iterator[Source]:
-    with open_source(world.release().service, "prod") as opened:
+    with open_source(world.release().service, "prod", world.gitlab) as opened:
         yield opened
 
 
 def test_the_branch_of_the_environment_is_opened(world) -> None:
     world.source.move(world.first, "rc")
-    with open_source(world.release().service, "rc") as source:
+    with open_source(world.release().service, "rc", world.gitlab) as source:
         assert (source.branch, source.head) == ("rc", world.first)
     world.gitlab.project.assert_called_with("shop/web")
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from airflow.sdk import BaseHook
 
@@ -24,6 +23,8 @@ from platform_ops.systems.git.models import Commit, FileEdit
 from platform_ops.systems.git.permissions import FETCH, OTHERS, PUSH
 
 PUSH_TRIES = 8
+COMMITS = "--filter=tree:0"
+_EDIT = "refs/platform-ops/edit"
 _FIELDS = "%x1e%H%x1f%T%x1f%P%x1f%an%x1f%ae%x1f%cn%x1f%ce%x1f%cI%x1f%s"
 
 
@@ -43,20 +44,23 @@ class GitHook(CheckedConnection, BaseHook):
         self.git_conn_id = git_conn_id
 
     @cached_property
+    def _connection(self) -> Any:
+        return self.get_connection(self.git_conn_id)
+
+    @cached_property
     def address(self) -> str:
         """Return the repository's address."""
-        return base_url(self.get_connection(self.git_conn_id))
+        return base_url(self._connection)
 
     @property
     def author(self) -> str:
         """Return who our commits are by, ``Name <address>``: the extra's ``author``."""
-        extra = self.get_connection(self.git_conn_id).extra_dejson
+        extra = self._connection.extra_dejson
         return str(extra.get("author") or "platform-ops <platform-ops@localhost>")
 
     def repository(self) -> Repository:
         """Return a throw-away copy to read from and push with."""
-        connection = self.get_connection(self.git_conn_id)
-        return Repository(self.address, (connection.login or "", connection.password or ""))
+        return Repository(self.address, (self._connection.login or "", self._connection.password or ""))
 
     def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
         """Fetch, and have git ask for a push without making it.
@@ -105,6 +109,8 @@ class Repository:
         self._environment = git_environment(credentials=credentials, configuration=remote)
         self._pause = pause
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._present: set[str] = set()
+        self._blobs: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="platform-ops-git-")
@@ -120,11 +126,15 @@ class Repository:
     def _git(self, *arguments: str, stdin: str | None = None, accept: Sequence[int] = (0,)) -> str:
         return self._run(*arguments, stdin=stdin, accept=accept)[1]
 
-    def _run(self, *arguments: str, stdin: str | None = None, accept: Sequence[int] = (0,)) -> tuple[int, str]:
+    @property
+    def _path(self) -> Path:
         if self._folder is None:
             raise RuntimeError("Open the repository with `with` first.")
+        return Path(self._folder.name)
+
+    def _run(self, *arguments: str, stdin: str | None = None, accept: Sequence[int] = (0,)) -> tuple[int, str]:
         done = git(
-            Path(self._folder.name),
+            self._path,
             arguments,
             what=self.address,
             environment=self._environment,
@@ -138,6 +148,10 @@ class Repository:
         lines = self._git("ls-remote", "--heads", "--", "origin").splitlines()
         return {name.removeprefix("refs/heads/"): sha for sha, _, name in (line.partition("\t") for line in lines)}
 
+    def head(self, branch: str) -> str:
+        """Return the head of a branch as the remote shows it now; empty when there is no such branch."""
+        return self._git("ls-remote", "--", "origin", f"refs/heads/{branch}").partition("\t")[0]
+
     @asks
     def try_push(self, branch: str) -> None:
         """Ask whether we may push, and push nothing: the server answers before anything is sent.
@@ -147,37 +161,58 @@ class Repository:
         head = self.fetch_branch(branch)
         self._git("push", "--dry-run", "--porcelain", "--end-of-options", "origin", f"{head}:refs/heads/{branch}")
 
-    def fetch_branch(self, branch: str) -> str:
-        """Fetch a branch with its history, without file contents, and return its head."""
-        self._git("fetch", "--quiet", "--no-tags", "--filter=blob:none", "--end-of-options", "origin",
-                  f"+refs/heads/{branch}:refs/heads/{branch}")  # fmt: skip
-        return self._git("rev-parse", "--verify", "--end-of-options", f"refs/heads/{branch}^{{commit}}").strip()
+    def fetch_branch(self, branch: str, *, files: bool = True) -> str:
+        """Fetch a branch with its history and return its head.
+
+        :param files: whether a file will be read or changed: without, the history comes without its folders.
+        """
+        return self._fetch(f"+refs/heads/{branch}:refs/heads/{branch}", "--filter=blob:none" if files else COMMITS)
+
+    def fetch_tip(self, branch: str) -> str:
+        """Fetch the head of a branch without its history and return it."""
+        return self._fetch(f"+refs/heads/{branch}:refs/heads/{branch}", "--filter=blob:none", "--depth=1")
 
     def fetch_commit(self, sha: str) -> None:
-        """Fetch a commit by its hash; nothing to do when its branch was fetched.
+        """Fetch a commit by its hash with its history; nothing to do when its branch was fetched.
 
         :raises CommitNotFound: the remote does not have it or does not show it.
         """
         if self.has(sha):
             return
         try:
-            self._git("fetch", "--quiet", "--no-tags", "--filter=blob:none", "--end-of-options", "origin", sha)
+            self._fetch(sha, COMMITS)
         except (NotFound, GitFailed) as error:
             # A missing repository gives the same words; then this raises instead.
             self.branches()
             message = f"Commit {sha} is not in {self.address}: it was never pushed, or was forced away."
             raise CommitNotFound(message) from error
 
+    def _fetch(self, wanted: str, *options: str) -> str:
+        """Fetch, and return the commit that came."""
+        self._git("fetch", "--quiet", "--no-tags", *options, "--end-of-options", "origin", wanted)
+        # A line for each thing that came, which begins with its hash (git-fetch(1), FETCH_HEAD).
+        fetched = (self._path / "FETCH_HEAD").read_text().partition("\t")[0]
+        self._present.add(fetched)
+        return fetched
+
     def has(self, sha: str) -> bool:
         """Say whether the commit has been fetched."""
+        if sha in self._present:
+            return True
         # Without lazy fetching: asking for an unknown object would go to the remote.
         code, _ = self._run("-c", "remote.origin.promisor=false", "cat-file", "-e", f"{sha}^{{commit}}",
                             accept=(0, 1, 128))  # fmt: skip
+        if code == 0:
+            self._present.add(sha)
         return code == 0
 
     def commit(self, sha: str) -> Commit:
         """Return one fetched commit."""
         return self._commits(sha, at_most=1)[0]
+
+    def newest(self, sha: str, count: int) -> tuple[Commit, ...]:
+        """Return a fetched commit and those before it, as many as asked for at most, newest first."""
+        return self._commits(sha, at_most=count)
 
     def commits_between(self, old: str | None, new: str) -> tuple[Commit, ...]:
         """Return the commits reachable from ``new`` and not from ``old``, newest first; all when ``old`` is None."""
@@ -194,6 +229,8 @@ class Repository:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Say whether ``newer`` contains ``older`` (a commit contains itself); both must have been fetched."""
+        if older == newer:
+            return True
         code, _ = self._run("merge-base", "--is-ancestor", older, newer, accept=(0, 1))
         return code == 0
 
@@ -207,7 +244,15 @@ class Repository:
         if mode not in ("100644", "100755"):
             found = "a symbolic link or folder" if listed else "nothing"
             raise FileNotFound(f"{path} at {revision[:12]} of {self.address} is {found}, not a regular file.")
-        return self._git("cat-file", "blob", rest.split("\t")[0].split(" ")[1])
+        blob = rest.split("\t")[0].split(" ")[1]
+        if blob not in self._blobs:
+            # Fetched now: it is not in the history that came.
+            self._blobs[blob] = self._git("cat-file", "blob", blob)
+        return self._blobs[blob]
+
+    def is_changed(self, path: str, old: str, new: str) -> bool:
+        """Say whether a commit reachable from ``new`` and not from ``old`` changed a file."""
+        return bool(self._git("rev-list", "--max-count=1", "--end-of-options", new, f"^{old}", "--", path).strip())
 
     def last_change(self, branch: str, path: str) -> str:
         """Return the newest commit of a fetched branch that changed a file."""
@@ -258,23 +303,15 @@ class Repository:
         self._git("push", "--porcelain", "--end-of-options", "origin", f"{commit}:refs/heads/{branch}")
 
     def _commit_file(self, parent: str, edit: FileEdit, message: str, author: str) -> str:
-        name, _, address = author.partition(" <")
-        blob = self._git("hash-object", "-w", "--stdin", stdin=edit.after).strip()
-        with self._index():
-            self._git("read-tree", parent)
-            self._git("update-index", "--cacheinfo", f"100644,{blob},{edit.path}")
-            # Blobs that were never fetched are on the remote: their absence here is no reason to refuse.
-            tree = self._git("write-tree", "--missing-ok").strip()
-            who = {"NAME": name, "EMAIL": address.rstrip(">")}
-            for role in ("AUTHOR", "COMMITTER"):
-                self._environment |= {f"GIT_{role}_{key}": value for key, value in who.items()}
-            return self._git("commit-tree", tree, "-p", parent, "-F", "-", stdin=message).strip()
+        """Make a commit on top of another that changes one file; neither other files nor an index are needed."""
+        stream = (
+            f"commit {_EDIT}\nmark :1\nauthor {author} now\ncommitter {author} now\n{_data(message)}"
+            f"from {parent}\nM 100644 inline {edit.path}\n{_data(edit.after)}get-mark :1\ndone\n"
+        )
+        options = ("--quiet", "--done", "--force", "--date-format=now")
+        return self._git("fast-import", *options, stdin=stream).strip()
 
-    @contextmanager
-    def _index(self) -> Iterator[None]:
-        with tempfile.TemporaryDirectory(prefix="platform-ops-index-") as folder:
-            self._environment["GIT_INDEX_FILE"] = f"{folder}/index"
-            try:
-                yield
-            finally:
-                del self._environment["GIT_INDEX_FILE"]
+
+def _data(text: str) -> str:
+    """Return a text as git-fast-import(1) reads it: with its length in bytes."""
+    return f"data {len(text.encode())}\n{text}\n"

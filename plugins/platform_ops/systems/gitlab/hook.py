@@ -71,20 +71,23 @@ class GitLabHook(CheckedConnection, BaseHook):
         self._session = session
 
     @cached_property
+    def _connection(self) -> Any:
+        return self.get_connection(self.gitlab_conn_id)
+
+    @cached_property
     def address(self) -> str:
         """Return the base URL."""
-        return base_url(self.get_connection(self.gitlab_conn_id))
+        return base_url(self._connection)
 
     @cached_property
     def client(self) -> gitlab.Gitlab:
         """Return the python-gitlab client."""
         import gitlab
 
-        connection = self.get_connection(self.gitlab_conn_id)
-        verify = tls_verify(connection)
+        verify = tls_verify(self._connection)
         return gitlab.Gitlab(
             self.address,
-            private_token=connection.password,
+            private_token=self._connection.password,
             ssl_verify=verify,
             retry_transient_errors=False,
             keep_base_url=True,
@@ -242,7 +245,7 @@ class GitLabHook(CheckedConnection, BaseHook):
 
     def credentials(self) -> tuple[str, str]:
         """Return user name and password for git over HTTP."""
-        return "oauth2", self.get_connection(self.gitlab_conn_id).password or ""
+        return "oauth2", self._connection.password or ""
 
     def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
         """Ask who we are, what the token may do, and which role we have in each project.

@@ -53,18 +53,21 @@ class HarborHook(CheckedConnection, BaseHook):
         self._inner = inner
 
     @cached_property
+    def _connection(self) -> Any:
+        return self.get_connection(self.harbor_conn_id)
+
+    @cached_property
     def address(self) -> str:
         """Return Harbor's base URL."""
-        return base_url(self.get_connection(self.harbor_conn_id))
+        return base_url(self._connection)
 
     @cached_property
     def api(self) -> HttpApi:
         """Return the client."""
-        connection = self.get_connection(self.harbor_conn_id)
         client = httpx_client(
             self.address + API,
-            auth=(connection.login or "", connection.password or ""),
-            verify=tls_verify(connection),
+            auth=(self._connection.login or "", self._connection.password or ""),
+            verify=tls_verify(self._connection),
             inner=self._inner,
         )
         return HttpApi("Harbor", client, error_text=_error_text)
@@ -182,7 +185,7 @@ class HarborHook(CheckedConnection, BaseHook):
             raise Busy(f"Harbor at {self.address} is not healthy: {', '.join(ill) or 'no reason given'}.")
         # Health, the list of projects and the system information also answer strangers: none proves the credential.
         self.api.call("GET", "/users/current/permissions", what="our own permissions")
-        login = str(self.get_connection(self.harbor_conn_id).login or "")
+        login = str(self._connection.login or "")
         findings = [self._robot_lasts(login, None)] if "+" not in login else []
         for name in places:
             findings += self._check_project(name, login)

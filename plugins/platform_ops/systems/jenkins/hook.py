@@ -48,17 +48,20 @@ class JenkinsHook(CheckedConnection, BaseHook):
         self._inner = inner
 
     @cached_property
+    def _connection(self) -> Any:
+        return self.get_connection(self.jenkins_conn_id)
+
+    @cached_property
     def _address(self) -> str:
-        return base_url(self.get_connection(self.jenkins_conn_id))
+        return base_url(self._connection)
 
     @cached_property
     def api(self) -> HttpApi:
         """Return the client of this connection."""
-        connection = self.get_connection(self.jenkins_conn_id)
         client = httpx_client(
             self._address,
-            auth=(connection.login or "", connection.password or ""),
-            verify=tls_verify(connection),
+            auth=(self._connection.login or "", self._connection.password or ""),
+            verify=tls_verify(self._connection),
             inner=self._inner,
         )
         return HttpApi("Jenkins", client, error_text=_error_text)
