@@ -25,6 +25,7 @@ PREWARMED = (
     "kubernetes.client",
     "minio",
     "platform_ops.approvals.gate",
+    "platform_ops.backups.steps",
     "platform_ops.common.operators",
     "platform_ops.delivery.gates",
     "platform_ops.delivery.steps",
@@ -32,7 +33,9 @@ PREWARMED = (
     "platform_ops.delivery.work",
     "platform_ops.upkeep.records",
     "platform_ops.upkeep.steps",
+    "pyrage",
     "ruamel.yaml",
+    "zstandard",
 )
 
 if {"scheduler", "dag-processor"} & set(sys.argv):

@@ -32,6 +32,18 @@ REAL: dict[str, dict[str, Any]] = {
         "login": "{OBJECT_STORE_ACCESS_KEY}",
         "password": "{OBJECT_STORE_SECRET_KEY}",
     },
+    "backup_store": {
+        "host": "{OBJECT_STORE_URL}",
+        "login": "{OBJECT_STORE_ACCESS_KEY}",
+        "password": "{OBJECT_STORE_SECRET_KEY}",
+    },
+    "backup_reader": {
+        "host": "{OBJECT_STORE_URL}",
+        "login": "{OBJECT_STORE_ACCESS_KEY}",
+        "password": "{OBJECT_STORE_SECRET_KEY}",
+    },
+    "backup_keys": {"extra": {"recipients": ["{BACKUP_RECIPIENT}", "{BACKUP_SECOND_RECIPIENT}"]}},
+    "backup_identity": {"password": "{BACKUP_IDENTITY}"},
     "airflow_api": {
         "host": "{AIRFLOW_URL}",
         "login": "{AIRFLOW_READER_USER}",
@@ -132,6 +144,8 @@ def _real(connection: Entity, environment: Mapping[str, str]) -> Entity:
 def _filled(value: Any, environment: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {name: _filled(part, environment) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, environment) for part in value]
     return cast("str", value).format_map(environment)
 
 

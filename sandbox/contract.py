@@ -56,6 +56,18 @@ def web_token(**claims: str | int) -> str:
     return ".".join(encoded)
 
 
+def _backup_keys() -> dict[str, str]:
+    """Return the keys of two holders; the second one's private key is nobody's."""
+    import pyrage
+
+    ours, other = (pyrage.x25519.Identity.generate() for _ in range(2))
+    return {
+        "BACKUP_IDENTITY": str(ours),
+        "BACKUP_RECIPIENT": str(ours.to_public()),
+        "BACKUP_SECOND_RECIPIENT": str(other.to_public()),
+    }
+
+
 def new_environment(base_port: int) -> dict[str, str]:
     """Return a fresh contract: addresses from the base port, credentials at random."""
 
@@ -91,7 +103,7 @@ def new_environment(base_port: int) -> dict[str, str]:
         "OBJECT_STORE_ACCESS_KEY": "platform-ops",
         "OBJECT_STORE_SECRET_KEY": secrets.token_hex(20),
         "POSTGRES_PORT": str(base_port + PORTS["postgres"]),
-    }
+    } | _backup_keys()
     environment |= {name: f"glpat-{secrets.token_hex(10)}" for name in GITLAB_PEOPLE}
     for role, (user, _) in AIRFLOW_USERS.items():
         environment[f"AIRFLOW_{role}_USER"] = user

@@ -33,6 +33,7 @@ from sandbox.stand_ins.jenkins_controller import job_config
 
 SOURCES = ROOT / "sandbox" / "sources"
 GITOPS = "platform/gitops"
+BACKUPS = "backups"
 DEVELOPER = 30
 """GitLab's access level of those who may push and set statuses (doc/api/members.md)."""
 QUIET_SECONDS = 2
@@ -101,7 +102,7 @@ class _World:
 
     def make_shared(self, services: list[Service]) -> None:
         """Make what services share: the bucket, the GitOps repository, the clusters, Harbor's projects."""
-        self._make_bucket()
+        self._make_buckets()
         for name in sorted({service.image_project for service in services}):
             self._make_harbor_project(name)
         self._make_project(GITOPS, "main")
@@ -285,13 +286,15 @@ class _World:
             region="us-east-1",
         )
 
-    def _make_bucket(self) -> None:
+    def _make_buckets(self) -> None:
         from minio.objectlockconfig import ObjectLockConfig
 
         store = self._object_store()
         if not store.bucket_exists(BUCKET):
             store.make_bucket(BUCKET, object_lock=True)
             store.set_object_lock_config(BUCKET, ObjectLockConfig("COMPLIANCE", 1, "Days"))
+        if not store.bucket_exists(BACKUPS):
+            store.make_bucket(BACKUPS)
 
     def _put_object(self, key: str, body: bytes) -> None:
         # minio's put_object leaves out the checksum, over plain HTTP, that a bucket with a retention asks for.

@@ -12,6 +12,7 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 class Area(StrEnum):
     """The area a DAG belongs to; its folder in ``dags/`` has the same name."""
 
+    BACKUPS = "backups"
     DELIVERY = "delivery"
     UPKEEP = "upkeep"
 

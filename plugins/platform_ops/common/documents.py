@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 256 * 1024
 DEEPEST = 40
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class BadDocument(Invalid):
@@ -52,6 +54,11 @@ def _validator(path: Path) -> Any:
     from jsonschema import Draft202012Validator
 
     return Draft202012Validator(json.loads(path.read_text()))
+
+
+def duration(text: str) -> timedelta:
+    """Return the time that ``30m`` or ``24h`` stands for in a catalogue file."""
+    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
 
 
 def _text(path: Path) -> str:

@@ -11,12 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from platform_ops.common.documents import BadDocument, load_document
+from platform_ops.common.documents import BadDocument, duration, load_document
 from platform_ops.common.settings import include
 from platform_ops.systems.harbor.models import Severity
 
 SCHEMA = "service.schema.json"
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 
 
@@ -86,11 +85,6 @@ class Service:
     def pin_file(self, environment: str) -> str:
         """Return the GitOps file that pins this service in an environment."""
         return f"{self.gitops_path}/{environment}/kustomization.yaml"
-
-
-def duration(text: str) -> timedelta:
-    """Return the time that ``30m`` or ``24h`` stands for."""
-    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
 
 
 def service_from(document: Mapping[str, Any]) -> Service:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from platform_ops.common.fail_points import asks, changes
 from platform_ops.common.git_command import git, git_environment
 from platform_ops.common.permissions import CheckedConnection, Finding, State
 from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, GitFailed, PushRejected, StillRejected
+from platform_ops.systems.git.mirror import Mirror
 from platform_ops.systems.git.models import Commit, FileEdit
 from platform_ops.systems.git.permissions import FETCH, OTHERS, PUSH
 
@@ -61,6 +63,15 @@ class GitHook(CheckedConnection, BaseHook):
     def repository(self) -> Repository:
         """Return a throw-away copy to read from and push with."""
         return Repository(self.address, (self._connection.login or "", self._connection.password or ""))
+
+    @contextmanager
+    def mirror(self) -> Iterator[Mirror]:
+        """Open a throw-away copy of the whole repository."""
+        login = (self._connection.login or "", self._connection.password or "")
+        with tempfile.TemporaryDirectory(prefix="platform-ops-mirror-") as folder:
+            mirror = Mirror(Path(folder) / "repository.git", git_environment(credentials=login))
+            mirror.clone(self.address)
+            yield mirror
 
     def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
         """Fetch, and have git ask for a push without making it.

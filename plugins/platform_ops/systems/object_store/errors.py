@@ -1,6 +1,7 @@
 """Errors of the object store's room.
 
 BucketNotFound (NotFound)      no such bucket, or hidden from this key
+ObjectNotFound (NotFound)      no such object
 """
 
 from __future__ import annotations
@@ -10,3 +11,7 @@ from platform_ops.common.errors import NotFound
 
 class BucketNotFound(NotFound):
     """The bucket does not exist or is hidden from this key."""
+
+
+class ObjectNotFound(NotFound):
+    """The object does not exist."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from hashlib import md5
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,13 +19,18 @@ from platform_ops.common.errors import AuthenticationFailed, PlatformError, Unre
 from platform_ops.common.fail_points import changes
 from platform_ops.common.http import url_path, urllib3_pool
 from platform_ops.common.permissions import CheckedConnection, Finding, State
-from platform_ops.systems.object_store.errors import BucketNotFound
+from platform_ops.systems.object_store.errors import BucketNotFound, ObjectNotFound
+from platform_ops.systems.object_store.models import BucketRules, Readable
 from platform_ops.systems.object_store.permissions import DELETE, GET, LIST, ONCE, PROBE, PUT
 
 if TYPE_CHECKING:
     import urllib3
 
 SIGNED_FOR = timedelta(minutes=2)
+PART_BYTES = 16 * 1024 * 1024
+_NO_SUCH_SETTING = frozenset(
+    {"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration", "NotImplemented", "MethodNotAllowed"}
+)
 _PROBE_BODY = b'{"written by": "check_connections, to learn whether it may write"}'
 
 
@@ -125,11 +131,110 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
             )
         return True
 
+    @changes("object_store.put")
+    def put(self, bucket: str, key: str, body: bytes, content_type: str = "application/json") -> None:
+        """Write an object, over what may be there.
+
+        :raises BucketNotFound: there is no such bucket.
+        """
+        with self._errors(f"object {bucket}/{key}"):
+            self.client.put_object(bucket, key, BytesIO(body), len(body), content_type=content_type)
+
+    @changes("object_store.put_stream")
+    def put_stream(self, bucket: str, key: str, body: Readable) -> None:
+        """Write an object of unknown length, in parts; an error of the reader leaves no object.
+
+        :raises BucketNotFound: there is no such bucket.
+        """
+        with self._errors(f"object {bucket}/{key}"):
+            # One part at a time: its fail point belongs to this thread.
+            self.client.put_object(bucket, key, body, -1, part_size=PART_BYTES, num_parallel_uploads=1)
+
+    @contextmanager
+    def stream(self, bucket: str, key: str) -> Iterator[Readable]:
+        """Open an object for reading from its beginning.
+
+        :raises ObjectNotFound: there is no such object.
+        """
+        from minio.error import S3Error
+
+        what = f"object {bucket}/{key}"
+        with self._errors(what):
+            try:
+                response = self.client.get_object(bucket, key)
+            except S3Error as error:
+                if error.code == "NoSuchKey":
+                    raise ObjectNotFound(f"There is no {what}.") from error
+                raise
+            try:
+                yield response
+            finally:
+                response.close()
+                response.release_conn()
+
+    @changes("object_store.remove")
+    def remove(self, bucket: str, key: str) -> None:
+        """Delete an object; fine when it is gone.
+
+        :raises AuthenticationFailed: we may not, or a lock holds it.
+        """
+        with self._errors(f"the deletion of object {bucket}/{key}"):
+            self.client.remove_object(bucket, key)
+
+    @changes("object_store.abort_uploads")
+    def abort_uploads(self, bucket: str, prefix: str) -> int:
+        """Abort the uploads below a prefix that were begun and never completed; return how many.
+
+        minio 7.2 has no public way to list them.
+        """
+        with self._errors(f"unfinished uploads to {bucket} below {prefix}"):
+            listed = self.client._list_multipart_uploads(bucket, prefix=prefix).uploads  # noqa: SLF001
+            for upload in listed:
+                self.client._abort_multipart_upload(bucket, upload.object_name, upload.upload_id)  # noqa: SLF001
+            return len(listed)
+
+    def folders(self, bucket: str, prefix: str) -> Iterator[str]:
+        """Yield the names directly below a prefix that have something below them, in order."""
+        with self._errors(f"folders of {bucket} below {prefix}"):
+            for found in self.client.list_objects(bucket, prefix=prefix):
+                if found.is_dir:
+                    yield found.object_name.removeprefix(prefix).rstrip("/")
+
     def keys(self, bucket: str, prefix: str) -> Iterator[str]:
         """Yield the keys below a prefix, in order."""
         with self._errors(f"keys of {bucket} below {prefix}"):
             for found in self.client.list_objects(bucket, prefix=prefix, recursive=True):
                 yield found.object_name
+
+    def rules(self, bucket: str) -> BucketRules:
+        """Return what a bucket says of the life of what lies in it.
+
+        :raises BucketNotFound: there is no such bucket.
+        """
+        with self._errors(f"versioning of bucket {bucket}"):
+            status = self.client.get_bucket_versioning(bucket).status
+        lock = self._rule(lambda: self.client.get_object_lock_config(bucket))
+        length, unit = lock.duration if lock and lock.mode else (None, None)
+        cycle = self._rule(lambda: self.client.get_bucket_lifecycle(bucket))
+        days = [rule.expiration.days for rule in (cycle.rules if cycle else ()) if rule.status == "Enabled"
+                and rule.expiration and rule.expiration.days]  # fmt: skip
+        return BucketRules(
+            versioning=status == "Enabled",
+            lock=timedelta(days=length * (365 if unit == "Years" else 1)) if length else None,
+            expires=timedelta(days=min(days)) if days else None,
+        )
+
+    @staticmethod
+    def _rule(ask: Callable[[], Any]) -> Any:
+        """Return a setting of a bucket; None where it has none or the store knows no such setting."""
+        from minio.error import S3Error
+
+        try:
+            return ask()
+        except S3Error as error:
+            if error.code in _NO_SUCH_SETTING:
+                return None
+            raise
 
     def url(self, bucket: str, key: str) -> str:
         """Return the address of an object; opening it takes a signature."""

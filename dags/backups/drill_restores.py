@@ -1,0 +1,71 @@
+"""
+### What it does
+
+Proves backups by restoring them: takes the sources whose last proof is oldest, restores the newest verified point of
+each into a scratch place, compares it with what was backed up, and measures how long that took and how much data would
+have been lost. A point that can't be restored, or is not what was backed up, turns the run red.
+
+### When it runs
+
+Every night. A person may start it for chosen sources.
+
+### What it changes
+
+The backup bucket: the proof beside each restored point. The evidence bucket: the run's document. The scratch place is
+removed.
+
+### When it fails
+
+The failed task names the source, the point and what differs. `docs/runbooks/drill_restores.md` has the rest.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow.sdk import Param, dag
+
+from platform_ops.backups.steps import ChooseDrills, DrillRestore, RecordEvidence
+from platform_ops.common.dag_defaults import Area, Impact, default_args
+
+
+@dag(
+    # After the nightly copies, before people come.
+    schedule="0 3 * * *",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    is_paused_upon_creation=False,
+    max_active_runs=1,
+    # Two retries tell a store that restarts from one that lost something.
+    default_args=default_args(owner="platform-team", retries=2),
+    tags=[Area.BACKUPS, Impact.WARNS],
+    doc_md=__doc__,
+    params={
+        "sources": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string", "pattern": "^[a-z][a-z0-9-]{0,38}[a-z0-9]$"},
+            description="The sources to prove now, by their names in the catalogue; empty means the oldest proofs.",
+        ),
+        "at_most": Param(
+            5,
+            type="integer",
+            minimum=1,
+            maximum=1000,
+            description="How many sources a night proves when none are named.",
+        ),
+    },
+)
+def drill_restores() -> None:
+    choose_sources = ChooseDrills(task_id="choose_sources")
+    drill_restore = DrillRestore.partial(
+        task_id="drill_restore", map_index_template="{{ task.source }}", pool="backups"
+    ).expand(source=choose_sources.output)
+    record_evidence = RecordEvidence(task_id="record_evidence").as_teardown()
+    # Callers that wait for the run get these facts.
+    record_evidence.returns_dag_result = True
+
+    drill_restore >> record_evidence
+
+
+drill_restores()

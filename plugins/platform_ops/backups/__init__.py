@@ -1,0 +1,1 @@
+"""Backups that end in a restore: what is copied, how it is kept, when it is proven."""

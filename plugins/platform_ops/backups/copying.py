@@ -1,0 +1,70 @@
+"""Make a point of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from platform_ops.backups.kinds.shape import Kind, Reading
+from platform_ops.backups.points import MANIFEST, RESTORE_TEXT, Manifest, sha256
+from platform_ops.backups.restoring import restore_text
+from platform_ops.backups.sources import Source
+from platform_ops.backups.store import Points
+
+
+def copy(
+    source: Source,
+    kind: Kind,
+    points: Points,
+    point: str,
+    *,
+    run_id: str,
+    recipients: Sequence[str],
+    told: Callable[[int], object],
+) -> tuple[Manifest, str, list[str]]:
+    """Read a source into a point and commit it; return the manifest, its sha256 and what a person should know.
+
+    :param point: must not exist yet; what an earlier try left of it is written over.
+    :param told: called with the number of each run of plain bytes.
+    """
+    began = datetime.now(UTC)
+    points.hook.abort_uploads(points.bucket, points.key(point, ""))
+    with kind.read() as reading:
+        members = tuple(
+            points.write(point, _stored_name(part.name, recipients), part.write, recipients, told)
+            for part in reading.parts
+        )
+    manifest = _manifest(source, reading, point, run_id, began, recipients)
+    manifest = replace(manifest, members=members, ended_at=datetime.now(UTC))
+    text = restore_text(manifest, points.bucket, kind.commands(manifest)).encode()
+    points.hook.put(points.bucket, points.key(point, RESTORE_TEXT), text, "text/markdown")
+    manifest = replace(manifest, restore_text_sha256=sha256(text))
+    return manifest, points.commit(manifest), reading.notes
+
+
+def _stored_name(name: str, recipients: Sequence[str]) -> str:
+    return f"{name}.zst.age" if recipients else f"{name}.zst"
+
+
+def _manifest(
+    source: Source, reading: Reading, point: str, run_id: str, began: datetime, recipients: Sequence[str]
+) -> Manifest:
+    return Manifest(
+        source=source.name,
+        kind=source.kind,
+        point=point,
+        run=run_id,
+        state_at=reading.at,
+        began_at=began,
+        ended_at=began,
+        state=reading.state,
+        members=(),
+        tools=reading.tools,
+        recipients=tuple(recipients),
+    )
+
+
+def exists(points: Points, point: str) -> bool:
+    """Say whether a point was committed."""
+    return points.has(point, MANIFEST)

@@ -1,0 +1,32 @@
+"""Errors of the backups.
+
+Contradiction (Refused)        a source's entry, its bucket and its keys do not fit together
+Corrupt (FailNow)              stored bytes are not those that were written
+NoPoint (NotFound)             the source has no such point, or none that is verified
+NotProven (Refused)            what was restored is not what was backed up
+SourceTrouble (TryAgain)       the source could not be read to its end
+"""
+
+from __future__ import annotations
+
+from platform_ops.common.errors import FailNow, NotFound, Refused, TryAgain
+
+
+class Contradiction(Refused):
+    """A source's entry, its bucket and its keys do not fit together."""
+
+
+class Corrupt(FailNow):
+    """Stored bytes are not those that were written."""
+
+
+class NoPoint(NotFound):
+    """The source has no such point, or none that is verified."""
+
+
+class NotProven(Refused):
+    """What was restored is not what was backed up."""
+
+
+class SourceTrouble(TryAgain):
+    """The source could not be read to its end."""

@@ -1,0 +1,254 @@
+"""A directory: one tar of its files, and an index of what each of them was."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import platform
+import stat
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, cast
+
+from platform_ops.backups.kinds.extraction import extract
+from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading
+from platform_ops.backups.points import Manifest
+from platform_ops.backups.sources import Source
+from platform_ops.backups.streams import CHUNK, Writer
+from platform_ops.common.errors import NotFound
+
+FILES = "files.tar"
+INDEX = "index.jsonl"
+NAMED = 20
+"""How many files a sentence names."""
+
+Entry = dict[str, Any]
+
+
+class DirectoryMissing(NotFound):
+    """The directory does not exist, or is none."""
+
+
+class Directory:
+    """Files below one path, with modes, links and times."""
+
+    def __init__(self, source: Source) -> None:
+        self._root = Path(source.what["path"])
+        self._exclude = tuple(source.what.get("exclude", ()))
+
+    @contextmanager
+    def read(self) -> Iterator[Reading]:
+        """Open the directory."""
+        if not self._root.is_dir():
+            raise DirectoryMissing(
+                f"There is no directory {self._root} where this task runs. Mount it there, or correct the catalogue."
+            )
+        entries: list[Entry] = []
+        state: dict[str, Any] = {"files": 0, "bytes": 0}
+        notes: list[str] = []
+        parts = (
+            Part(FILES, partial(self._write_files, entries, state, notes)),
+            Part(INDEX, partial(_write_index, entries)),
+        )
+        yield Reading(datetime.now(UTC), parts, state, {"tar": f"tarfile of Python {platform.python_version()}"}, notes)
+
+    def _write_files(self, entries: list[Entry], state: dict[str, Any], notes: list[str], out: Writer) -> None:
+        changed: list[str] = []
+        gone: list[str] = []
+        left_out: list[str] = []
+        links: dict[tuple[int, int], str] = {}
+        stream = cast("IO[bytes]", _Out(out))
+        with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8", bufsize=CHUNK) as tar:
+            for path in self._walk():
+                try:
+                    entry = _add(tar, self._root, path, links, changed)
+                except FileNotFoundError:
+                    gone.append(path)
+                    continue
+                if entry is None:
+                    left_out.append(path)
+                    continue
+                entries.append(entry)
+                state["files"] += 1
+                state["bytes"] += entry.get("size", 0)
+        state |= {"changed": len(changed), "vanished": len(gone), "left_out": len(left_out)}
+        notes += [
+            f"{len(found)} of its files {words}: {_some(found)}."
+            for found, words in (
+                (changed, "changed while they were read; this point holds them as they were found"),
+                (gone, "vanished while the directory was read"),
+                (left_out, "are neither files, folders nor links, and are left out"),
+            )
+            if found
+        ]
+
+    def _walk(self) -> Iterator[str]:
+        """Yield the paths below the root, in an order that equal trees share."""
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                with os.scandir(self._root / folder) as listed:
+                    found = sorted(listed, key=lambda entry: os.fsencode(entry.name))
+            except FileNotFoundError:
+                # It vanished meanwhile; the tar reports nothing of it.
+                continue
+            folders = []
+            for entry in found:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if any(fnmatch.fnmatchcase(path, pattern) for pattern in self._exclude):
+                    continue
+                yield path
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+            waiting += reversed(folders)
+
+    def restore(self, point: OpenPoint, target: Path) -> None:
+        """Extract the tar."""
+        with point.open(FILES) as plain:
+            extract(plain, target)
+
+    def compare(self, point: OpenPoint, target: Path) -> list[str]:
+        """Hold every file against the index."""
+        with point.open(INDEX) as plain:
+            index = plain.read(-1)
+        wrong = []
+        expected = set()
+        for line in index.splitlines():
+            entry = json.loads(line)
+            expected.add(entry["path"])
+            difference = _difference(entry, target / entry["path"])
+            if difference:
+                wrong.append(f"{_shown(entry['path'])} {difference}.")
+        for folder, folders, files in os.walk(target):
+            for name in (*folders, *files):
+                path = os.path.relpath(os.path.join(folder, name), target)  # noqa: PTH118 - names in any encoding
+                if path not in expected:
+                    wrong.append(f"{_shown(path)} was not backed up.")
+        return wrong
+
+    def commands(self, manifest: Manifest) -> str:  # noqa: ARG002
+        """Extract with GNU tar."""
+        return f"mkdir restored\ntar --extract --file {FILES} --directory restored --preserve-permissions\n"
+
+
+class _Out:
+    """What tarfile writes to."""
+
+    def __init__(self, out: Writer) -> None:
+        self._out = out
+
+    def write(self, data: bytes) -> int:
+        return self._out.write(data)
+
+
+def _add(
+    tar: tarfile.TarFile, root: Path, path: str, links: dict[tuple[int, int], str], changed: list[str]
+) -> Entry | None:
+    """Write one file into the tar and return its line of the index; None for what can't be backed up."""
+    full = root / path
+    found = full.lstat()
+    info = tar.gettarinfo(str(full), arcname=path)
+    # Names of people differ between machines; numbers are what the file system keeps.
+    info.uname = info.gname = ""
+    info.pax_headers = {"mtime": str(Decimal(found.st_mtime_ns).scaleb(-9))}
+    entry: Entry = {"path": path, "mode": stat.S_IMODE(found.st_mode), "mtime_ns": found.st_mtime_ns}
+    if stat.S_ISDIR(found.st_mode):
+        tar.addfile(info)
+        return entry | {"type": "folder"}
+    if stat.S_ISLNK(found.st_mode):
+        tar.addfile(info)
+        return entry | {"type": "link", "to": info.linkname}
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    first = links.setdefault((found.st_dev, found.st_ino), path) if found.st_nlink > 1 else path
+    if first != path:
+        info.type, info.linkname, info.size = tarfile.LNKTYPE, first, 0
+        tar.addfile(info)
+        return entry | {"type": "same", "to": first}
+    info.type, info.linkname, info.size = tarfile.REGTYPE, "", found.st_size
+    with full.open("rb", buffering=0) as file:
+        content = _Exactly(file, info.size)
+        tar.addfile(info, cast("IO[bytes]", content))
+        after = os.fstat(file.fileno())
+    if content.short or (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+        changed.append(path)
+    return entry | {"type": "file", "size": info.size, "sha256": content.sha256}
+
+
+class _Exactly:
+    """Reads as many bytes as the header says; a file that became shorter is filled with zeros, as tar does."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self._file = file
+        self._left = size
+        self._hash = hashlib.sha256()
+        self.short = False
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(min(size, self._left))
+        if not data and self._left:
+            self.short = True
+            data = bytes(min(size, self._left))
+        # tarfile takes what it gets for the whole block.
+        while len(data) < min(size, self._left):
+            more = self._file.read(min(size, self._left) - len(data))
+            if not more:
+                self.short = True
+                more = bytes(min(size, self._left) - len(data))
+            data += more
+        self._left -= len(data)
+        self._hash.update(data)
+        return bytes(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _write_index(entries: list[Entry], out: Writer) -> None:
+    for entry in entries:
+        out.write(json.dumps(entry, sort_keys=True).encode() + b"\n")
+
+
+def _difference(entry: Entry, path: Path) -> str:
+    """Say how a restored file differs from its line of the index."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return "is missing"
+    kinds = {"folder": stat.S_ISDIR, "link": stat.S_ISLNK, "file": stat.S_ISREG, "same": stat.S_ISREG}
+    if not kinds[entry["type"]](found.st_mode):
+        return f"is no {entry['type']}"
+    if entry["type"] == "link":
+        return "" if str(path.readlink()) == entry["to"] else "leads somewhere else"
+    if stat.S_IMODE(found.st_mode) != entry["mode"]:
+        return f"has mode {stat.S_IMODE(found.st_mode):o} instead of {entry['mode']:o}"
+    if entry["type"] == "file":
+        return _content(entry, path, found)
+    return ""
+
+
+def _content(entry: Entry, path: Path, found: os.stat_result) -> str:
+    if found.st_size != entry["size"]:
+        return f"has {found.st_size} bytes instead of {entry['size']}"
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
+            return "has other bytes"
+    return "" if found.st_mtime_ns == entry["mtime_ns"] else "has another time"
+
+
+def _some(paths: list[str]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return ", ".join(_shown(path) for path in paths[:NAMED]) + more
+
+
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode(errors="replace")

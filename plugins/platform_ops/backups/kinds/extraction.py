@@ -1,0 +1,102 @@
+"""Extract a tar so that nothing is ever written outside the target, whatever the tar says."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from platform_ops.backups.streams import CHUNK, Reader
+from platform_ops.common.errors import Refused
+
+LONGEST_NAME = 4096
+
+
+class HostileArchive(Refused):
+    """The archive holds something that would leave the target, or that no backup of ours holds."""
+
+
+def extract(plain: Reader, target: Path) -> None:
+    """Write files below a folder: links last, so that nothing is written through one; times of folders at the very end.
+
+    :raises HostileArchive: an entry is refused; it is named.
+    """
+    links: list[tuple[tarfile.TarInfo, Path]] = []
+    folders: list[tuple[tarfile.TarInfo, Path]] = []
+    seen: set[str] = set()
+    stream = cast("IO[bytes]", _In(plain))
+    with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=CHUNK) as tar:
+        for info in tar:
+            path = target / _checked(info, seen)
+            try:
+                if info.isdir():
+                    path.mkdir(mode=0o700)
+                    folders.append((info, path))
+                elif info.isreg():
+                    _write(tar, info, path)
+                else:
+                    links.append((info, path))
+            except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+                raise HostileArchive(
+                    f"{info.name[:200]!r} lies in what is no folder of the archive, or is in the way of another."
+                ) from error
+    for info, path in links:
+        if info.issym():
+            path.symlink_to(info.linkname)
+            os.utime(path, ns=_times(info), follow_symlinks=False)
+        else:
+            original = target / _checked_name(info.linkname, info.name)
+            if original.is_symlink() or not original.is_file():
+                raise HostileArchive(f"{info.name[:200]!r} is a hard link to what is no file of the archive.")
+            os.link(original, path, follow_symlinks=False)
+    for info, path in reversed(folders):
+        path.chmod(info.mode & 0o7777)
+        os.utime(path, ns=_times(info))
+
+
+class _In:
+    def __init__(self, plain: Reader) -> None:
+        self._plain = plain
+
+    def read(self, size: int) -> bytes:
+        # tarfile takes a short answer for the end.
+        data = b""
+        while len(data) < size and (more := self._plain.read(size - len(data))):
+            data += more
+        return data
+
+
+def _checked(info: tarfile.TarInfo, seen: set[str]) -> str:
+    name = _checked_name(info.name, info.name)
+    if name in seen:
+        raise HostileArchive(f"The archive holds {name[:200]!r} twice.")
+    seen.add(name)
+    if not (info.isdir() or info.isreg() or info.issym() or info.islnk()):
+        raise HostileArchive(f"{name[:200]!r} is a device or something else that no backup of ours holds.")
+    return name
+
+
+def _checked_name(name: str, of: str) -> str:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name or len(os.fsencode(name)) > LONGEST_NAME:
+        raise HostileArchive(f"{of[:200]!r} would leave the target, or has no possible name.")
+    return name.rstrip("/")
+
+
+def _write(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
+    content = cast("IO[bytes]", tar.extractfile(info))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        while data := content.read(CHUNK):
+            file.write(data)
+        os.fchmod(file.fileno(), info.mode & 0o7777)
+    os.utime(path, ns=_times(info))
+
+
+def _times(info: tarfile.TarInfo) -> tuple[int, int]:
+    # PAX keeps the fraction as text, which a float would round.
+    text = info.pax_headers.get("mtime") or str(info.mtime)
+    stamp = int(Decimal(text).scaleb(9))
+    return stamp, stamp

@@ -1,0 +1,77 @@
+"""What every kind of source can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from platform_ops.backups.points import Manifest
+from platform_ops.backups.streams import Reader, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stream of a reading.
+
+    :param name: its file name, before ``.zst`` and ``.age``.
+    :param write: writes its bytes; called once, in the order of the parts.
+    """
+
+    name: str
+    write: Callable[[Writer], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A source while it is read.
+
+    :param at: the moment the source was like this.
+    :param state: the source's own words for it; complete when all parts have been written.
+    :param notes: sentences about what a person should know: files that changed while they were read.
+    """
+
+    at: datetime
+    parts: Sequence[Part]
+    state: dict[str, Any]
+    tools: Mapping[str, str]
+    notes: list[str] = field(default_factory=list)
+
+
+class OpenPoint(Protocol):
+    """A point whose members can be read."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return its manifest."""
+
+    def open(self, name: str) -> AbstractContextManager[Reader]:
+        """Open the plain bytes of a part."""
+
+
+class Kind(Protocol):
+    """A kind of source."""
+
+    def read(self) -> AbstractContextManager[Reading]:
+        """Open the source for reading.
+
+        :raises PlatformError: it can't be read.
+        """
+
+    def restore(self, point: OpenPoint, target: Path) -> None:
+        """Restore a point below an empty folder.
+
+        :raises PlatformError: it can't be restored.
+        """
+
+    def compare(self, point: OpenPoint, target: Path) -> list[str]:
+        """Return a sentence for each difference between a restored point and its manifest."""
+
+    def commands(self, manifest: Manifest) -> str:
+        """Return the shell commands that restore a point without this software, for ``RESTORE.md``.
+
+        They find the members, decrypted and decompressed, in the present folder.
+        """

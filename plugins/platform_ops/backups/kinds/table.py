@@ -1,0 +1,12 @@
+"""Which class is which kind, as the catalogue names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from platform_ops.backups.kinds.directory import Directory
+from platform_ops.backups.kinds.git import GitRepository
+from platform_ops.backups.kinds.shape import Kind
+from platform_ops.backups.sources import Source
+
+KINDS: Mapping[str, Callable[[Source], Kind]] = {"directory": Directory, "git": GitRepository}

@@ -1,0 +1,136 @@
+"""A point: one state of a source, as objects below one prefix, committed by its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import rfc8785
+
+from platform_ops.common.errors import FailNow
+
+FORMAT = "platform-ops/backup/1"
+MANIFEST = "manifest.json"
+VERIFIED = "verified.json"
+PROOF = "proof.json"
+RESTORE_TEXT = "RESTORE.md"
+_POINT = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
+_STAMP = "%Y%m%dT%H%M%SZ"
+_TIMES = ("state_at", "began_at", "ended_at")
+
+
+class BadManifest(FailNow):
+    """What lies where a manifest should is none, or of something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One stored object of a point.
+
+    :param name: below the point's prefix, as stored.
+    """
+
+    name: str
+    plain_size: int
+    plain_sha256: str
+    stored_size: int
+    stored_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a point is; written last, so a point without one does not exist.
+
+    :param state_at: the moment the source was like this.
+    :param state: the source's own words for it: positions, refs, versions, row counts.
+    :param tools: versions of what wrote and read.
+    :param recipients: public keys the members are encrypted to.
+    """
+
+    source: str
+    kind: str
+    point: str
+    run: str
+    state_at: datetime
+    began_at: datetime
+    ended_at: datetime
+    state: Mapping[str, Any]
+    members: tuple[Member, ...]
+    tools: Mapping[str, str]
+    recipients: tuple[str, ...] = ()
+    restore_text_sha256: str = ""
+
+    @property
+    def stored_size(self) -> int:
+        """Return the bytes of its members in the store."""
+        return sum(member.stored_size for member in self.members)
+
+    @property
+    def plain_size(self) -> int:
+        """Return the bytes of its members as they were read."""
+        return sum(member.plain_size for member in self.members)
+
+
+def point_id(began: datetime, run_id: str) -> str:
+    """Name the point of a run: the same in every try, in the order of time, never that of another run."""
+    return f"{began.astimezone(UTC):{_STAMP}}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def is_point(text: object) -> bool:
+    """Say whether the text names a point."""
+    return isinstance(text, str) and bool(_POINT.fullmatch(text))
+
+
+def point_time(point: str) -> datetime:
+    """Return when the run of a point began."""
+    return datetime.strptime(point.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+
+
+def prefix(source: str, point: str) -> str:
+    """Return where a point lies in its bucket."""
+    return f"{source}/{point}/"
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    """Return a manifest as it is stored: RFC 8785, so that equal manifests have equal hashes."""
+    fields = asdict(manifest) | {name: getattr(manifest, name).isoformat() for name in _TIMES}
+    return rfc8785.dumps({"format": FORMAT} | fields | {"members": [asdict(one) for one in manifest.members]})
+
+
+def read_manifest(body: bytes, source: str, point: str) -> Manifest:
+    """Read a stored manifest and check that it is of this point.
+
+    :raises BadManifest: it is no manifest, or of another point.
+    """
+    where = f"{prefix(source, point)}{MANIFEST}"
+    try:
+        fields = json.loads(body)
+        told = fields.pop("format")
+        fields |= {name: datetime.fromisoformat(fields[name]) for name in _TIMES}
+        members = tuple(Member(**one) for one in fields.pop("members"))
+        found = Manifest(**fields | {"members": members, "recipients": tuple(fields["recipients"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadManifest(
+            f"{where} is no manifest ({error}); the point can't be used. Restore an older one."
+        ) from error
+    if told != FORMAT:
+        raise BadManifest(f"{where} is of format {told!r}; this version reads {FORMAT}.")
+    if (found.source, found.point) != (source, point):
+        raise BadManifest(
+            f"{where} is the manifest of {found.source[:60]} {found.point[:40]}: somebody put it there. "
+            "The point can't be used; restore an older one."
+        )
+    for member in found.members:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}", member.name):
+            raise BadManifest(f"{where} names a member {member.name[:60]!r}, which no backup of ours has.")
+    return found
+
+
+def sha256(body: bytes) -> str:
+    """Return the sha256 in hex."""
+    return hashlib.sha256(body).hexdigest()

@@ -1,0 +1,110 @@
+"""The catalogue of sources: what is backed up, how often, for how long, and how soon it must be back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from platform_ops.common.documents import BadDocument, duration, load_document
+from platform_ops.common.settings import include
+
+SCHEMA = "backup.schema.json"
+FOLDER = "backups"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
+
+
+class Tier(StrEnum):
+    """How often a source is backed up."""
+
+    HOURLY = "hourly"
+    NIGHTLY = "nightly"
+
+    @property
+    def every(self) -> timedelta:
+        """Return the time between two points."""
+        return timedelta(hours=1) if self is Tier.HOURLY else timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How many points are kept: the newest of each of so many days, weeks, months and years."""
+
+    daily: int
+    weekly: int
+    monthly: int
+    yearly: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A catalogue entry; names ending in ``_connection`` are Airflow connections.
+
+    :param what: what the kind needs to know: names, folders, what to leave out.
+    :param encryption_connection: holds the recipients; None for what is stored unencrypted.
+    :param lock: how long the store must keep a point from being deleted.
+    :param rpo: how much of the newest data may be lost.
+    :param rto: how long a restore may take.
+    """
+
+    name: str
+    kind: str
+    owner: str
+    connection: str | None
+    what: Mapping[str, Any]
+    tier: Tier
+    retention: Retention
+    store_connection: str
+    bucket: str
+    encryption_connection: str | None
+    lock: timedelta
+    rpo: timedelta
+    rto: timedelta
+    drill_every: timedelta
+
+
+def source_names() -> list[str]:
+    """Return the names of the catalogue's files; no file is opened, so DAG files may call it."""
+    return sorted(path.stem for path in (include() / FOLDER).glob("*.yaml"))
+
+
+def load_source(name: str) -> Source:
+    """Read one source.
+
+    :raises BadDocument: no such source, or its file is not in order.
+    """
+    if not _NAME.fullmatch(name):
+        raise BadDocument(f"{name[:60]!r} is not a source's name; sources are named in lower-case letters and dashes.")
+    path = include() / FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(source_names()) or "none"
+        raise BadDocument(f"There is no source {name} in include/{FOLDER}; known are {known}.")
+    return _source(path)
+
+
+def _source(path: Path) -> Source:
+    document = load_document(path, SCHEMA)
+    if document["source"] != path.stem:
+        raise BadDocument(f"{path.name}: source is {document['source']!r}; it must be the file's name, {path.stem!r}.")
+    store, kept, target = document["store"], document["retention"], document["target"]
+    days = {name: int(kept.get(name, 0)) for name in ("daily", "weekly", "monthly", "yearly")}
+    return Source(
+        name=document["source"],
+        kind=document["kind"],
+        owner=document["owner"],
+        connection=document.get("connection"),
+        what=dict(document["what"]),
+        tier=Tier(document["tier"]),
+        retention=Retention(**days),
+        store_connection=store.get("connection", "backup_store"),
+        bucket=store.get("bucket", "backups"),
+        encryption_connection=document.get("encryption"),
+        lock=duration(document.get("lock", "0d")),
+        rpo=duration(target["rpo"]),
+        rto=duration(target["rto"]),
+        drill_every=duration(document.get("drill_every", "30d")),
+    )

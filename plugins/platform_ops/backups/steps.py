@@ -1,0 +1,289 @@
+"""The steps of ``back_up_sources`` and ``drill_restores``.
+
+A mapped step works for one source. What an earlier step reported is a hint: each reads the point it works on anew.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platform_ops.backups import copying
+from platform_ops.backups.drilling import Opened, drill
+from platform_ops.backups.errors import Contradiction, NoPoint, NotProven
+from platform_ops.backups.keys import identity, recipients
+from platform_ops.backups.kinds.table import KINDS
+from platform_ops.backups.points import PROOF, VERIFIED, Manifest, point_id, point_time
+from platform_ops.backups.policies import check
+from platform_ops.backups.progress import Progress, amount
+from platform_ops.backups.retention import fates, is_due
+from platform_ops.backups.sources import Source, load_source, source_names
+from platform_ops.backups.store import Points
+from platform_ops.backups.verdicts import TEARDOWNS, judge_run
+from platform_ops.common.airflow_api import AirflowApi
+from platform_ops.common.errors import Invalid
+from platform_ops.common.operators import StepOperator
+from platform_ops.common.report import Link, StepReport, reported
+from platform_ops.evidence.conclusion import Conclusion
+from platform_ops.evidence.recording import record
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+READER_CONNECTION = "backup_reader"
+SHOWN_DIFFERENCES = 20
+
+
+class ChooseSources(StepOperator):
+    """Reads the catalogue and chooses the sources of this run."""
+
+    def wanted(self, context: Context) -> list[str]:
+        """Return the names a person asked for; all of them for none.
+
+        :raises Invalid: one is in no catalogue file.
+        """
+        known = source_names()
+        asked = list(dict.fromkeys(context["params"].get("sources") or ()))
+        unknown = sorted(set(asked) - set(known))
+        if unknown:
+            raise Invalid(
+                f"There is no source {', '.join(unknown)[:200]} in include/backups; known are {', '.join(known)}."
+            )
+        return asked or known
+
+    def run_step(self, context: Context) -> StepReport:
+        """Choose what is due, or exactly what was asked for."""
+        asked = context["params"].get("sources")
+        names = self.wanted(context)
+        now = datetime.now(UTC)
+        chosen = names if asked else [name for name in names if _is_due(load_source(name), now)]
+        if not chosen:
+            return StepReport("No source is due.", "not needed", {"sources": []})
+        return StepReport(f"{len(chosen)} sources are backed up: {', '.join(chosen)}.", facts={"sources": chosen})
+
+    def result(self, report: StepReport) -> list[str]:
+        """Return the names, which Airflow makes the mapped tasks of."""
+        return list(report.facts["sources"])
+
+
+def _is_due(source: Source, now: datetime) -> bool:
+    points = Points.of(source).all()
+    return is_due(source, point_time(points[0]) if points else None, now)
+
+
+class SourceStep(StepOperator):
+    """A step for one source.
+
+    :param source: its name in the catalogue.
+    """
+
+    template_fields = ("source",)
+
+    def __init__(self, *, source: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+
+
+class CheckPolicy(SourceStep):
+    """Holds a source's retention, lock and keys against its bucket before a byte moves."""
+
+    def run_step(self, context: Context) -> StepReport:  # noqa: ARG002
+        """Check; a contradiction stops this source."""
+        source = load_source(self.source)
+        points = Points.of(source)
+        keys = recipients(source)
+        found = check(source, points.hook.rules(source.bucket), keys)
+        facts = {"source": source.name, "recipients": list(keys or ()), "warnings": list(found.warnings)}
+        if found.contradictions:
+            raise Contradiction(f"{source.name}: {' '.join(found.contradictions)}", facts=facts)
+        warned = f" But: {' '.join(found.warnings)}" if found.warnings else ""
+        return StepReport(f"{source.name} can be backed up as the catalogue says.{warned}", facts=facts)
+
+
+class CopySource(SourceStep):
+    """Makes a point of a source; a later try adopts what an earlier one committed."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Copy."""
+        source, run = load_source(self.source), context["dag_run"]
+        points, run_id = Points.of(source), context["ti"].run_id
+        point = point_id(run.run_after, run_id)
+        if copying.exists(points, point):
+            manifest, sha256 = points.manifest(point)
+            return self._report(source, points, manifest, sha256, [], "reused")
+        expected = self._last_size(points)
+        progress = Progress(self.log.info, expected)
+        manifest, sha256, notes = copying.copy(
+            source,
+            KINDS[source.kind](source),
+            points,
+            point,
+            run_id=run_id,
+            recipients=recipients(source) or (),
+            told=progress.add,
+        )
+        return self._report(source, points, manifest, sha256, notes, "done")
+
+    @staticmethod
+    def _last_size(points: Points) -> int:
+        earlier = points.all()
+        return points.manifest(earlier[0])[0].plain_size if earlier else 0
+
+    @staticmethod
+    def _report(
+        source: Source, points: Points, manifest: Manifest, sha256: str, notes: list[str], outcome: str
+    ) -> StepReport:
+        facts = {
+            "source": source.name,
+            "point": manifest.point,
+            "manifest_sha256": sha256,
+            "state_at": manifest.state_at.isoformat(),
+            "plain_size": manifest.plain_size,
+            "stored_size": manifest.stored_size,
+            "state": {name: value for name, value in manifest.state.items() if isinstance(value, int | str)},
+            "notes": notes,
+        }
+        link = Link(f"Point {manifest.point}", points.hook.url(points.bucket, points.key(manifest.point, "RESTORE.md")))
+        noted = f" {' '.join(notes)}" if notes else ""
+        summary = (
+            f"{source.name} is in point {manifest.point}: {amount(manifest.plain_size)}, "
+            f"{amount(manifest.stored_size)} stored.{noted}"
+        )
+        return StepReport(summary, outcome, facts, (link,))
+
+
+class VerifyPoint(SourceStep):
+    """Reads the stored bytes of the new point again and compares their sha256."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Verify the point of this run."""
+        source, run = load_source(self.source), context["dag_run"]
+        points = Points.of(source)
+        point = point_id(run.run_after, context["ti"].run_id)
+        manifest, sha256 = points.manifest(point)
+        progress = Progress(self.log.info, manifest.stored_size)
+        for member in manifest.members:
+            points.check(point, member, progress.add)
+        at = datetime.now(UTC)
+        noted = {"at": at.isoformat(), "manifest_sha256": sha256, "bytes": progress.done, "run": context["ti"].run_id}
+        points.note(point, VERIFIED, noted)
+        return StepReport(
+            f"All {amount(progress.done)} of point {point} were read again and are what was stored.",
+            facts={"source": source.name, "point": point} | noted,
+        )
+
+
+class PrunePoints(SourceStep):
+    """Deletes the points that no period of the retention keeps."""
+
+    def run_step(self, context: Context) -> StepReport:  # noqa: ARG002
+        """Prune."""
+        source = load_source(self.source)
+        points = Points.of(source)
+        existing = points.all()
+        told = fates(existing, source.retention, points.verified(existing))
+        gone = [fate for fate in told if not fate.kept]
+        for fate in told:
+            self.log.info("%s %s: %s", "keep" if fate.kept else "delete", fate.point, fate.why)
+        half = [point for point in points.unfinished() if point < (existing[0] if existing else "")]
+        for point in (*(fate.point for fate in gone), *half):
+            points.remove(point)
+        facts = {
+            "source": source.name,
+            "kept": {fate.point: fate.why for fate in told if fate.kept},
+            "deleted": {fate.point: fate.why for fate in gone} | dict.fromkeys(half, "it never got its manifest"),
+        }
+        if not facts["deleted"]:
+            return StepReport(f"All {len(told)} points of {source.name} are kept.", "not needed", facts)
+        return StepReport(f"{len(gone) + len(half)} points of {source.name} were deleted.", facts=facts)
+
+
+class ChooseDrills(ChooseSources):
+    """Chooses the sources whose last proof is oldest."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Choose; a source without a verified point is chosen too, and its drill says so."""
+        asked = context["params"].get("sources")
+        ages = sorted((_last_proof(load_source(name)), name) for name in self.wanted(context))
+        chosen = [name for _, name in ages]
+        if not asked:
+            chosen = chosen[: int(context["params"]["at_most"])]
+        if not chosen:
+            return StepReport("The catalogue has no source.", "not needed", {"sources": []})
+        return StepReport(f"{len(chosen)} sources are restored: {', '.join(chosen)}.", facts={"sources": chosen})
+
+
+def _last_proof(source: Source) -> str:
+    """Return the newest point that a drill proved, as its time: the oldest come first, none before all."""
+    points = Points.of(source, READER_CONNECTION)
+    return next((point for point in points.all() if points.has(point, PROOF)), "")
+
+
+class DrillRestore(SourceStep):
+    """Restores a source's newest verified point into a scratch folder, compares it, and measures."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Drill."""
+        source = load_source(self.source)
+        points = Points.of(source, READER_CONNECTION)
+        verified = points.verified(points.all())
+        if not verified:
+            raise NoPoint(f"{source.name} has no verified point, so nothing can be proven. Run back_up_sources first.")
+        manifest, sha256 = points.manifest(verified[0])
+        self._same_manifest(points, manifest, sha256)
+        opened = Opened(points, manifest, identity(bool(manifest.recipients)))
+        with tempfile.TemporaryDirectory(prefix="platform-ops-drill-") as scratch:
+            measured = drill(KINDS[source.kind](source), opened, Path(scratch))
+        facts: dict[str, Any] = {
+            "source": source.name,
+            "point": measured.point,
+            "manifest_sha256": sha256,
+            "rpo_seconds": round(measured.rpo.total_seconds(), 1),
+            "rto_seconds": round(measured.rto.total_seconds(), 1),
+            "rpo_target_seconds": source.rpo.total_seconds(),
+            "rto_target_seconds": source.rto.total_seconds(),
+        }
+        if measured.differences:
+            shown = " ".join(measured.differences[:SHOWN_DIFFERENCES])
+            raise NotProven(
+                f"Point {measured.point} of {source.name} was restored, and is not what was backed up: "
+                f"{len(measured.differences)} differences. {shown}",
+                facts=facts | {"differences": list(measured.differences[:SHOWN_DIFFERENCES])},
+            )
+        points.note(measured.point, PROOF, facts | {"at": datetime.now(UTC).isoformat(), "run": context["ti"].run_id})
+        return StepReport(self._sentence(source, manifest, measured.rpo, measured.rto), facts=facts)
+
+    @staticmethod
+    def _same_manifest(points: Points, manifest: Manifest, sha256: str) -> None:
+        noted = points.noted(manifest.point, VERIFIED) or {}
+        if noted.get("manifest_sha256") != sha256:
+            raise NotProven(
+                f"The manifest of point {manifest.point} of {manifest.source} is not the one that was verified: "
+                "somebody changed it. Restore an older point, and find out who."
+            )
+
+    @staticmethod
+    def _sentence(source: Source, manifest: Manifest, rpo: Any, rto: Any) -> str:
+        late = [
+            f"{word} is over its target of {target}"
+            for word, found, target in (("the loss", rpo, source.rpo), ("the time", rto, source.rto))
+            if found > target
+        ]
+        over = f" But {' and '.join(late)}." if late else ""
+        return (
+            f"Point {manifest.point} of {source.name} was restored and compared in {rto.total_seconds():.1f} s; "
+            f"{rpo.total_seconds() / 3600:.1f} hours of data would have been lost.{over}"
+        )
+
+
+class RecordEvidence(StepOperator):
+    """Stores the run's document."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Store it; the steps have just read what they report, so nobody is asked again."""
+        ti = context["ti"]
+        run = AirflowApi().run(ti.dag_id, ti.run_id)
+        names = reported(context, "choose_sources").get("sources") or []
+        return record(run, judge_run(run), lambda: Conclusion({"sources": names}), without=TEARDOWNS)

@@ -1,0 +1,184 @@
+"""The points of a source in its bucket.
+
+Fence: a point has the name of its run, and exists when its manifest does, which is written once and last. So a copy
+that starts again overwrites its own members and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from platform_ops.backups.errors import Corrupt, NoPoint
+from platform_ops.backups.points import (
+    MANIFEST,
+    PROOF,
+    VERIFIED,
+    Manifest,
+    Member,
+    is_point,
+    prefix,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
+from platform_ops.backups.sources import Source
+from platform_ops.backups.streams import (
+    CHUNK,
+    Counter,
+    CountingReader,
+    CountingWriter,
+    Piped,
+    Sum,
+    Writer,
+    decode,
+    encode,
+)
+from platform_ops.systems.object_store.hook import ObjectStoreHook
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Where a source's points lie.
+
+    :param hook: of the store, as the account of whoever asks.
+    """
+
+    hook: ObjectStoreHook
+    bucket: str
+    source: str
+
+    @classmethod
+    def of(cls, source: Source, connection: str | None = None) -> Points:
+        """Open the points of a source.
+
+        :param connection: of the store, where another account than the writer's asks.
+        """
+        return cls(ObjectStoreHook(connection or source.store_connection), source.bucket, source.name)
+
+    def key(self, point: str, name: str) -> str:
+        """Return where a part of a point lies."""
+        return prefix(self.source, point) + name
+
+    def all(self) -> list[str]:
+        """Return the points that exist, the newest first; what never got its manifest is none."""
+        found = [name for name in self.hook.folders(self.bucket, f"{self.source}/") if is_point(name)]
+        return sorted((point for point in found if self.has(point, MANIFEST)), reverse=True)
+
+    def has(self, point: str, name: str) -> bool:
+        """Say whether a part of a point is there."""
+        key = self.key(point, name)
+        return next(iter(self.hook.keys(self.bucket, key)), None) == key
+
+    def verified(self, points: Sequence[str]) -> list[str]:
+        """Return those of the points that were verified."""
+        return [point for point in points if self.has(point, VERIFIED)]
+
+    def unfinished(self) -> list[str]:
+        """Return what looks like points and has no manifest."""
+        found = [name for name in self.hook.folders(self.bucket, f"{self.source}/") if is_point(name)]
+        return [point for point in found if not self.has(point, MANIFEST)]
+
+    def manifest(self, point: str) -> tuple[Manifest, str]:
+        """Return a point's manifest and its sha256.
+
+        :raises NoPoint: there is no such point.
+        :raises BadManifest: what lies there is no manifest of this point.
+        """
+        body = self.hook.read(self.bucket, self.key(point, MANIFEST)) if is_point(point) else None
+        if body is None:
+            raise NoPoint(f"{self.source} has no point {point[:60]!r}.")
+        return read_manifest(body, self.source, point), sha256(body)
+
+    def commit(self, manifest: Manifest) -> str:
+        """Write the manifest, which makes the point exist, and return its sha256."""
+        body = write_manifest(manifest)
+        key = self.key(manifest.point, MANIFEST)
+        if not self.hook.put_new(self.bucket, key, body) and self.hook.read(self.bucket, key) != body:
+            raise Corrupt(f"{key} was written by another copy of this task; clear the task, which adopts it.")
+        return sha256(body)
+
+    def note(self, point: str, name: str, content: Mapping[str, Any]) -> None:
+        """Write what was found of a point beside it: ``verified.json`` or ``proof.json``."""
+        self.hook.put(self.bucket, self.key(point, name), json.dumps(content, indent=1, sort_keys=True).encode())
+
+    def noted(self, point: str, name: str) -> dict[str, Any] | None:
+        """Return what was found of a point; None when nothing was."""
+        body = self.hook.read(self.bucket, self.key(point, name))
+        return json.loads(body) if body else None
+
+    def write(
+        self,
+        point: str,
+        name: str,
+        write: Callable[[Writer], object],
+        recipients: Sequence[str],
+        told: Callable[[int], object],
+    ) -> Member:
+        """Store one member.
+
+        :param write: writes the plain bytes.
+        """
+        stored, plain = Counter(), list[Sum]()
+
+        def produce(pipe: Writer) -> None:
+            plain.append(encode(write, CountingWriter(pipe, stored), recipients, told))
+
+        with Piped(produce) as body:
+            self.hook.put_stream(self.bucket, self.key(point, name), body)
+        (read,) = plain
+        return Member(name, read.size, read.sha256, stored.size, stored.sum.sha256)
+
+    @contextmanager
+    def read(self, point: str, member: Member, identity: str | None) -> Iterator[Piped]:
+        """Open a member's plain bytes; whoever reads to the end knows that all of it was right.
+
+        :param identity: private key of age; None for what was not encrypted.
+        :raises Corrupt: the bytes are not those that were written.
+        """
+
+        def produce(pipe: Writer) -> None:
+            stored, plain = Counter(), Counter()
+            with self.hook.stream(self.bucket, self.key(point, member.name)) as body:
+                reader = CountingReader(body, stored)
+                decode(reader, CountingWriter(pipe, plain), identity)
+                while reader.read(CHUNK):
+                    pass
+            self._compare(point, member, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
+            self._compare(point, member, plain.sum, Sum(member.plain_size, member.plain_sha256), "restored")
+
+        with Piped(produce) as pipe:
+            yield pipe
+
+    def check(self, point: str, member: Member, told: Callable[[int], object]) -> None:
+        """Read a member's stored bytes again; no key is needed.
+
+        :raises Corrupt: they are not those that were written.
+        :raises ObjectNotFound: the object is gone.
+        """
+        stored = Counter(told)
+        with self.hook.stream(self.bucket, self.key(point, member.name)) as body:
+            reader = CountingReader(body, stored)
+            while reader.read(CHUNK):
+                pass
+        self._compare(point, member, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
+
+    def _compare(self, point: str, member: Member, found: Sum, expected: Sum, which: str) -> None:
+        if found == expected:
+            return
+        size = f"{found.size} bytes instead of {expected.size}" if found.size != expected.size else "the same size"
+        raise Corrupt(
+            f"The {which} bytes of {self.bucket}/{self.key(point, member.name)} are not those that were backed up "
+            f"({size}, another sha256). Restore another point; this one is lost or was changed.",
+            facts={"object": self.key(point, member.name)},
+        )
+
+    def remove(self, point: str) -> None:
+        """Delete a point: its manifest first, so that a kill in between leaves no half point."""
+        keys = list(self.hook.keys(self.bucket, prefix(self.source, point)))
+        first = [self.key(point, name) for name in (MANIFEST, VERIFIED, PROOF)]
+        for key in sorted(keys, key=lambda key: (key not in first, key)):
+            self.hook.remove(self.bucket, key)

@@ -1,0 +1,314 @@
+"""Bytes on their way into a point and out of it: hashed, compressed with zstd, encrypted with age, all as streams.
+
+What is stored is what ``zstd`` and ``age`` write, so they read it without this software.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Protocol, Self, cast
+
+from platform_ops.common.errors import FailNow, Invalid
+
+if TYPE_CHECKING:
+    import pyrage
+
+CHUNK = 256 * 1024
+LEVEL = 3
+_WAITING_CHUNKS = 32
+
+
+class Reader(Protocol):
+    """What bytes are read from; an empty answer is the end."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most so many bytes."""
+
+
+class Writer(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of the bytes."""
+
+
+class BadRecipient(Invalid):
+    """Something else than a public key of age is named as recipient."""
+
+
+class BadIdentity(Invalid):
+    """The private key is none of age."""
+
+
+class Undecipherable(FailNow):
+    """Stored bytes are not what age or zstd wrote, or not for this key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """How much went by, and its sha256 in hex."""
+
+    size: int
+    sha256: str
+
+
+class Counter:
+    """Hashes and counts what goes by."""
+
+    def __init__(self, told: Callable[[int], object] = lambda _: None) -> None:
+        self._hash = hashlib.sha256()
+        self._told = told
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        """Count more bytes."""
+        self._hash.update(data)
+        self.size += len(data)
+        self._told(len(data))
+
+    @property
+    def sum(self) -> Sum:
+        """Return what has gone by so far."""
+        return Sum(self.size, self._hash.hexdigest())
+
+
+class CountingReader:
+    """Reads on from another reader and counts."""
+
+    def __init__(self, inner: Reader, counter: Counter) -> None:
+        self._inner = inner
+        self._counter = counter
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read at most so many bytes."""
+        data = self._inner.read(size)
+        self._counter.add(data)
+        return data
+
+
+class CountingWriter:
+    """Writes on to another writer and counts."""
+
+    def __init__(self, inner: Writer, counter: Counter) -> None:
+        self._inner = inner
+        self._counter = counter
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of the bytes."""
+        self._inner.write(data)
+        self._counter.add(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+
+class _RememberedReader:
+    """Reads on and remembers the error that ended it: age would turn it into one of its own."""
+
+    def __init__(self, inner: Reader) -> None:
+        self._inner = inner
+        self.error: BaseException | None = None
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            return self._inner.read(size)
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+class _RememberedWriter:
+    """Writes on and remembers the error that ended it."""
+
+    def __init__(self, inner: Writer) -> None:
+        self._inner = inner
+        self.error: BaseException | None = None
+
+    def write(self, data: bytes, /) -> int:
+        try:
+            return self._inner.write(data)
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+
+class _GivenUp(Exception):
+    """The reader went away."""
+
+
+class Piped:
+    """What a function writes, as something to read: the function runs in a thread of its own.
+
+    An error of the function is raised where the reading meets its end, so nobody takes half for the whole. Leaving
+    the block early ends the function at its next write.
+
+    :param produce: takes the writer.
+    """
+
+    def __init__(self, produce: Callable[[Writer], object]) -> None:
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(_WAITING_CHUNKS)
+        self._left = b""
+        self._ended = False
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(produce,), name="piped", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self, produce: Callable[[Writer], object]) -> None:
+        try:
+            produce(self)
+        except _GivenUp:
+            return
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the reading thread
+            self._error = error
+        try:
+            self._put(None)
+        except _GivenUp:
+            return
+
+    def _put(self, chunk: bytes | None) -> None:
+        while not self._over.is_set():
+            try:
+                self._chunks.put(chunk, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+        raise _GivenUp
+
+    def write(self, data: bytes, /) -> int:
+        """Hand bytes to the reader, waiting while it is behind."""
+        if data:
+            self._put(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes; all that are left for a negative size."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(CHUNK), b""))
+        if not self._left and not self._ended:
+            chunk = self._chunks.get()
+            if chunk is None:
+                self._ended = True
+                if self._error:
+                    raise self._error
+            else:
+                self._left = chunk
+        data, self._left = self._left[:size], self._left[size:]
+        return data
+
+
+def encode(
+    write: Callable[[Writer], object], out: Writer, recipients: Sequence[str], told: Callable[[int], object]
+) -> Sum:
+    """Have a part written, compress and encrypt it on the way, and return the sum of its plain bytes.
+
+    :param write: writes the plain part.
+    :param recipients: public keys of age; without any the part is only compressed.
+    :param told: called with the number of each run of plain bytes.
+    """
+    import zstandard
+
+    keys = parse_recipients(recipients)
+    counter = Counter(told)
+    # Two threads beside the reading one; the frame is an ordinary one.
+    compressor = zstandard.ZstdCompressor(level=LEVEL, threads=2, write_checksum=True)
+    with Piped(lambda pipe: write(CountingWriter(pipe, counter))) as plain:
+        packed = compressor.stream_reader(cast("IO[bytes]", plain), read_size=CHUNK)
+        if keys:
+            _encrypt(packed, out, keys)
+        else:
+            while data := packed.read(CHUNK):
+                out.write(data)
+    return counter.sum
+
+
+def _encrypt(plain: Reader, out: Writer, keys: list[pyrage.x25519.Recipient]) -> None:
+    import pyrage
+
+    source, target = _RememberedReader(plain), _RememberedWriter(out)
+    try:
+        pyrage.encrypt_io(source, target, keys)
+    except (pyrage.EncryptError, OSError) as error:
+        raise source.error or target.error or error from None
+
+
+def decode(stored: Reader, out: Writer, identity: str | None) -> None:
+    """Undo ``encode``.
+
+    :param identity: a private key of age; None for what was not encrypted.
+    :raises Undecipherable: the bytes are not what was stored, or for another key.
+    """
+    import zstandard
+
+    unpacked = zstandard.ZstdDecompressor().stream_writer(cast("IO[bytes]", out), closefd=False)
+    try:
+        if identity is None:
+            while data := stored.read(CHUNK):
+                unpacked.write(data)
+        else:
+            _decrypt(stored, unpacked, parse_identity(identity))
+    except zstandard.ZstdError as error:
+        raise Undecipherable(f"zstd can't decompress what is stored: {error}.") from error
+
+
+def _decrypt(stored: Reader, out: Writer, key: pyrage.x25519.Identity) -> None:
+    import pyrage
+
+    source, target = _RememberedReader(stored), _RememberedWriter(out)
+    try:
+        pyrage.decrypt_io(source, target, [key])
+    except (pyrage.DecryptError, OSError) as error:
+        own = source.error or target.error
+        if own:
+            raise own from None
+        raise Undecipherable(f"age can't decrypt what is stored: {error}.") from error
+
+
+def parse_recipients(recipients: Sequence[str]) -> list[pyrage.x25519.Recipient]:
+    """Return age's public keys.
+
+    :raises BadRecipient: one is none.
+    """
+    import pyrage
+
+    keys = []
+    for text in recipients:
+        try:
+            keys.append(pyrage.x25519.Recipient.from_str(text))
+        except pyrage.RecipientError as error:
+            raise BadRecipient(f"{text[:70]!r} is no public key of age (age1…): {error}") from error
+    return keys
+
+
+def parse_identity(text: str) -> pyrage.x25519.Identity:
+    """Return age's private key.
+
+    :raises BadIdentity: it is none; the message does not repeat it.
+    """
+    import pyrage
+
+    try:
+        return pyrage.x25519.Identity.from_str(text.strip())
+    except pyrage.IdentityError as error:
+        raise BadIdentity("The connection's password is no private key of age (AGE-SECRET-KEY-1…).") from error

@@ -1,0 +1,36 @@
+"""What the steps of a run of backups add up to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from platform_ops.common.records import RunRecord
+from platform_ops.evidence.conclusion import Ending
+
+TEARDOWNS = ("record_evidence", "report_sources")
+_GOOD = frozenset({"done", "reused", "not needed"})
+
+
+class Verdict(StrEnum):
+    """How a run ended; the first two are green."""
+
+    DONE = "done"
+    NOT_NEEDED = "not needed"
+    FAILED = "failed"
+
+
+def judge_run(run: RunRecord) -> Ending[Verdict]:
+    """Say how a run ended; a step that was set to success by hand has reported no good end and counts as failed."""
+    steps = [task for task in run.tasks if task.task_id not in TEARDOWNS]
+    bad = [step for step in steps if step.state != "success" or (step.report or {}).get("outcome") not in _GOOD]
+    # Steps of a mapped group without a source are skipped by Airflow.
+    bad = [step for step in bad if not (step.state == "skipped" and step.report is None)]
+    if not steps:
+        return Ending(Verdict.FAILED, "The run has no steps.")
+    if not bad:
+        worked = any(step.label for step in steps)
+        return Ending(Verdict.DONE if worked else Verdict.NOT_NEEDED, "")
+    failed = [step for step in bad if step.state == "failed"] or bad
+    reasons = [str((step.report or {}).get("summary") or f"{step.task_id} {step.label} is {step.state}.")
+               for step in failed]  # fmt: skip
+    return Ending(Verdict.FAILED, " ".join(reasons))

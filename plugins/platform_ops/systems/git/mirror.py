@@ -1,0 +1,111 @@
+"""A whole repository on disk: every ref and all they reach."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Protocol, cast
+
+from platform_ops.common.git_command import GIT_SECONDS, git, git_environment
+from platform_ops.systems.git.errors import GitFailed
+
+_CHUNK = 256 * 1024
+
+
+class Writable(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of the bytes."""
+
+
+class Mirror:
+    """A bare repository.
+
+    :param environment: of git, with the credentials of its remote.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self._environment = environment or git_environment()
+
+    def _git(self, *arguments: str) -> str:
+        return git(self._folder, arguments, what=str(self._folder), environment=self._environment).stdout
+
+    def clone(self, address: str) -> None:
+        """Fetch everything the remote shows into this new folder."""
+        self._folder.mkdir()
+        self._git("init", "--quiet", "--bare", "--template=")
+        git(
+            self._folder,
+            ["fetch", "--quiet", "--no-tags", "--end-of-options", address, "+refs/*:refs/*"],
+            what=address,
+            environment=self._environment,
+        )
+        head = git(
+            self._folder, ["ls-remote", "--symref", "--", address, "HEAD"], what=address, environment=self._environment
+        ).stdout
+        if head.startswith("ref: "):
+            self._git("symbolic-ref", "HEAD", head.removeprefix("ref: ").partition("\t")[0])
+
+    def refs(self) -> dict[str, str]:
+        """Return every ref and what it points to."""
+        lines = self._git("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+        return dict(line.split(" ", 1) for line in lines)
+
+    def head(self) -> str:
+        """Return the name of the default branch."""
+        return self._git("symbolic-ref", "HEAD").strip()
+
+    def version(self) -> str:
+        """Return git's version."""
+        return self._git("version").strip().removeprefix("git version ")
+
+    def write_bundle(self, out: Writable) -> None:
+        """Write a bundle of every ref.
+
+        :raises GitFailed: git could not read an object.
+        """
+        program = subprocess.Popen(
+            ["git", "bundle", "create", "--quiet", "-", "--all"],
+            cwd=self._folder,
+            env=dict(self._environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        printed, complained = cast("IO[bytes]", program.stdout), cast("IO[bytes]", program.stderr)
+        try:
+            while data := printed.read(_CHUNK):
+                out.write(data)
+            said = complained.read().decode(errors="replace")
+            if program.wait(GIT_SECONDS):
+                raise GitFailed(f"git bundle of {self._folder} failed: {said.strip()[-400:]}")
+        finally:
+            program.kill()
+            program.wait()
+            printed.close()
+            complained.close()
+
+    def restore(self, bundle: Path, head: str) -> None:
+        """Fetch every ref of a bundle into this new folder.
+
+        :param head: the default branch.
+        """
+        self._folder.mkdir()
+        self._git("init", "--quiet", "--bare", "--template=")
+        self._git("fetch", "--quiet", "--no-tags", "--end-of-options", str(bundle), "+refs/*:refs/*")
+        if head:
+            self._git("symbolic-ref", "HEAD", head)
+
+    def check(self) -> list[str]:
+        """Read every object and return what git finds wrong."""
+        done = git(
+            self._folder,
+            ["fsck", "--full", "--no-dangling", "--no-progress"],
+            what=str(self._folder),
+            environment=self._environment,
+            accept=range(64),
+        )
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        return said or ([f"exit code {done.returncode}"] if done.returncode else [])
