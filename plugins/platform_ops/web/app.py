@@ -24,11 +24,12 @@ from starlette.exceptions import HTTPException as AnyHttpError
 
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import AuthenticationFailed, NotFound, PlatformError
+from platform_ops.common.pages import write
 from platform_ops.common.records import RunRecord
 from platform_ops.common.settings import airflow_url, run_page_url
 from platform_ops.delivery.names import RELEASE
 from platform_ops.web import hooks
-from platform_ops.web.pages import headers, write
+from platform_ops.web.pages import headers
 from platform_ops.web.releases import list_releases
 from platform_ops.web.status import status
 from platform_ops.web.story import tell

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from playwright.sync_api import BrowserContext, Route
 
+from platform_ops.common.pages import write
 from platform_ops.common.records import RunRecord
-from platform_ops.web.pages import headers, write
+from platform_ops.web.pages import headers
 from platform_ops.web.releases import list_releases
 from platform_ops.web.story import tell
 from tests.unit.web.more_runs import more_samples

@@ -12,8 +12,8 @@ from jinja2 import UndefinedError
 from starlette.routing import BaseRoute
 
 from platform_ops.common.airflow_api import AirflowApi
+from platform_ops.common.pages import write
 from platform_ops.web import app as web
-from platform_ops.web.pages import write
 
 RUN = "release__storefront__prod__4f1d2c9a7be3"
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
