@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -18,9 +19,10 @@ class HostileArchive(Refused):
     """The archive holds something that would leave the target, or that no backup of ours holds."""
 
 
-def extract(plain: Reader, target: Path) -> None:
+def extract(plain: Reader, target: Path, wanted: Callable[[str], bool] | None = None) -> None:
     """Write files below a folder: links last, so that nothing is written through one; times of folders at the very end.
 
+    :param wanted: says which paths are written; all without it.
     :raises HostileArchive: an entry is refused; it is named.
     """
     links: list[tuple[tarfile.TarInfo, Path]] = []
@@ -29,7 +31,10 @@ def extract(plain: Reader, target: Path) -> None:
     stream = cast("IO[bytes]", _In(plain))
     with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=CHUNK) as tar:
         for info in tar:
-            path = target / _checked(info, seen)
+            name = _checked(info, seen)
+            if wanted and not wanted(name):
+                continue
+            path = target / name
             try:
                 if info.isdir():
                     path.mkdir(mode=0o700)
