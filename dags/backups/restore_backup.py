@@ -47,7 +47,7 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
             pattern=r"^(latest|\d{8}T\d{6}Z-[0-9a-f]{8}|as of \d{4}-\d{2}-\d{2}.{0,30})$",
             description=(
                 "The point's name; `latest` for the newest verified one; `as of 2026-11-25T03:00:00Z` for the newest "
-                "verified one of a state no younger than that."
+                "verified one whose state is not younger."
             ),
         ),
         "target": Param(

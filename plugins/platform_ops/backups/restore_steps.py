@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_ops.approvals.gate import ApprovalGate, Request
 from platform_ops.backups.drilling import refuse_differences
-from platform_ops.backups.placing import InTheWay
+from platform_ops.backups.placing import InTheWay, Placement
 from platform_ops.backups.points import VERIFIED
 from platform_ops.backups.progress import amount
 from platform_ops.backups.restore import Restore
@@ -57,11 +57,7 @@ class PlanRestore(StepOperator):
                 f"{restore.placement.target}. Make room, or name another target.",
                 facts=facts,
             )
-        took = (
-            f"at most {span(estimate.total_seconds())} by the drills"
-            if estimate
-            else "nobody knows, no drill proved it"
-        )
+        took = f"at most {span(estimate.total_seconds())} in the drills" if estimate else "unknown, no drill proved it"
         return StepReport(
             f"Point {manifest.point} of {restore.source.name}, its state of {manifest.state_at:%Y-%m-%d %H:%M:%S} UTC, "
             f"goes to {restore.placement.place}: {amount(selected.bytes)}; how long: {took}. {_in_the_way(way)}"
@@ -113,17 +109,19 @@ class RestorePoint(StepOperator):
             facts["approved_by"] = restore.approved_by(manifest.point, sha256)
             where = f"Point {manifest.point} of {restore.source.name} is at {placement.place}"
             if placement.is_done():
-                return StepReport(f"{where} since an earlier try.", "reused", facts)
+                return StepReport(f"{where} since an earlier try.{_kept(placement)}", "reused", facts)
             placement.check(overwrite=restore.wish.overwrite)
             began = time.monotonic()
             restore.restore(restore.opened(manifest), placement.stage())
-            aside = placement.put()
+            placement.put()
         seconds = round(time.monotonic() - began, 1)
-        kept = f" What was there is at {aside}." if aside else ""
-        return StepReport(
-            f"{where}, after {span(seconds)}.{kept}",
-            facts=facts | {"seconds": seconds, "moved_aside_to": str(aside) if aside else None},
-        )
+        facts |= {"seconds": seconds, "moved_aside_to": [str(path) for path in placement.aside()]}
+        return StepReport(f"{where}, after {span(seconds)}.{_kept(placement)}", facts=facts)
+
+
+def _kept(placement: Placement) -> str:
+    aside = " and ".join(str(path) for path in placement.aside())
+    return f" What was in the way is kept at {aside}." if aside else ""
 
 
 class CompareRestore(StepOperator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from platform_ops.approvals.rules import ApprovalRejected
 from platform_ops.common.records import RunRecord
 from platform_ops.evidence.conclusion import Ending
 
@@ -19,6 +20,7 @@ class Verdict(StrEnum):
 
     DONE = "done"
     NOT_NEEDED = "not needed"
+    REJECTED = "rejected"
     FAILED = "failed"
 
 
@@ -36,4 +38,5 @@ def judge_run(run: RunRecord) -> Ending[Verdict]:
     failed = [step for step in bad if step.state == "failed"] or bad
     reasons = [str((step.report or {}).get("summary") or f"{step.task_id} {step.label} is {step.state}.")
                for step in failed]  # fmt: skip
-    return Ending(Verdict.FAILED, " ".join(reasons))
+    rejected = any((step.report or {}).get("error") == ApprovalRejected.__name__ for step in failed)
+    return Ending(Verdict.REJECTED if rejected else Verdict.FAILED, " ".join(reasons))

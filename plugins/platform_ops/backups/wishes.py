@@ -98,9 +98,7 @@ def _target(text: str) -> str:
 def _subset(text: str) -> str:
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or "\0" in text or len(text) > LONGEST_PATH:
-        raise BadWish(
-            f"{text[:200]!r} is no path below the source. Name one without a slash before it and without '..'."
-        )
+        raise BadWish(f"{text[:200]!r} is no path below the source. Name one without a slash before it or '..'.")
     return "" if path == PurePosixPath() else str(path)
 
 
