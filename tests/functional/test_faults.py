@@ -40,7 +40,7 @@ CHANGES = (
 )  # fmt: skip
 
 
-SCHEDULED = ("check_connections", "close_open_records")
+SCHEDULED = ("back_up_sources", "check_connections", "close_open_records", "drill_restores")
 
 
 @pytest.fixture(autouse=True)

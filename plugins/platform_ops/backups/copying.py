@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,22 +26,26 @@ def copy(
 ) -> tuple[Manifest, str, list[str]]:
     """Read a source into a point and commit it; return the manifest, its sha256 and what a person should know.
 
-    :param point: must not exist yet; what an earlier try left of it is written over.
+    :param point: must not exist yet; should another copy of this task be faster, its point is the result.
     :param told: called with the number of each run of plain bytes.
     """
-    began = datetime.now(UTC)
+    began, place = datetime.now(UTC), secrets.token_hex(4)
     points.hook.abort_uploads(points.bucket, points.key(point, ""))
     with kind.read() as reading:
         members = tuple(
-            points.write(point, _stored_name(part.name, recipients), part.write, recipients, told)
+            points.write(point, place, _stored_name(part.name, recipients), part.write, recipients, told)
             for part in reading.parts
         )
-    manifest = _manifest(source, reading, point, run_id, began, recipients)
-    manifest = replace(manifest, members=members, ended_at=datetime.now(UTC))
+    manifest = replace(
+        _manifest(source, reading, point, run_id, began, recipients),
+        place=place,
+        members=members,
+        ended_at=datetime.now(UTC),
+    )
     text = restore_text(manifest, points.bucket, kind.commands(manifest)).encode()
-    points.hook.put(points.bucket, points.key(point, RESTORE_TEXT), text, "text/markdown")
-    manifest = replace(manifest, restore_text_sha256=sha256(text))
-    return manifest, points.commit(manifest), reading.notes
+    points.hook.put(points.bucket, points.key(point, place, RESTORE_TEXT), text, "text/markdown")
+    stands, its_sha256 = points.commit(replace(manifest, restore_text_sha256=sha256(text)))
+    return stands, its_sha256, reading.notes if stands.place == place else []
 
 
 def _stored_name(name: str, recipients: Sequence[str]) -> str:
@@ -54,6 +59,7 @@ def _manifest(
         source=source.name,
         kind=source.kind,
         point=point,
+        place="",
         run=run_id,
         state_at=reading.at,
         began_at=began,

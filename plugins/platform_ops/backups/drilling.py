@@ -39,7 +39,7 @@ class Opened:
         member = next((one for one in self.manifest.members if one.name in names), None)
         if member is None:
             raise NoPoint(f"Point {self.manifest.point} of {self.manifest.source} has no part {name}.")
-        with self.points.read(self.manifest.point, member, self.identity) as plain:
+        with self.points.read(self.manifest, member, self.identity) as plain:
             yield plain
 
 

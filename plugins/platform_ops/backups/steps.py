@@ -16,7 +16,7 @@ from platform_ops.backups.drilling import Opened, drill, refuse_differences, tru
 from platform_ops.backups.errors import Contradiction, NoPoint
 from platform_ops.backups.keys import identity, recipients
 from platform_ops.backups.kinds.table import KINDS
-from platform_ops.backups.points import VERIFIED, Manifest, point_id, point_time
+from platform_ops.backups.points import RESTORE_TEXT, VERIFIED, Manifest, point_id, point_time
 from platform_ops.backups.policies import check
 from platform_ops.backups.progress import Progress, amount
 from platform_ops.backups.proofs import Proof, last_proven
@@ -146,7 +146,8 @@ class CopySource(SourceStep):
             "state": {name: value for name, value in manifest.state.items() if isinstance(value, int | str)},
             "notes": notes,
         }
-        link = Link(f"Point {manifest.point}", points.hook.url(points.bucket, points.key(manifest.point, "RESTORE.md")))
+        text = points.key(manifest.point, manifest.place, RESTORE_TEXT)
+        link = Link(f"Point {manifest.point}", points.hook.url(points.bucket, text))
         noted = f" {' '.join(notes)}" if notes else ""
         summary = (
             f"{source.name} is in point {manifest.point}: {amount(manifest.plain_size)}, "
@@ -166,7 +167,7 @@ class VerifyPoint(SourceStep):
         manifest, sha256 = points.manifest(point)
         progress = Progress(self.log.info, manifest.stored_size)
         for member in manifest.members:
-            points.check(point, member, progress.add)
+            points.check(manifest, member, progress.add)
         at = datetime.now(UTC)
         noted = {"at": at.isoformat(), "manifest_sha256": sha256, "bytes": progress.done, "run": context["ti"].run_id}
         points.note(point, VERIFIED, noted)
@@ -188,9 +189,14 @@ class PrunePoints(SourceStep):
         gone = [fate for fate in told if not fate.kept]
         for fate in told:
             self.log.info("%s %s: %s", "keep" if fate.kept else "delete", fate.point, fate.why)
+        # What belongs to the newest run may still be growing.
         half = [point for point in points.unfinished() if point < (existing[0] if existing else "")]
         for point in (*(fate.point for fate in gone), *half):
             points.remove(point)
+        for fate in told[1:]:
+            if fate.kept:
+                for key in points.strays(points.manifest(fate.point)[0]):
+                    points.hook.remove(points.bucket, key)
         facts = {
             "source": source.name,
             "kept": {fate.point: fate.why for fate in told if fate.kept},
@@ -205,21 +211,30 @@ class ChooseDrills(ChooseSources):
     """Chooses the sources whose last proof is oldest."""
 
     def run_step(self, context: Context) -> StepReport:
-        """Choose; a source without a verified point is chosen too, and its drill says so."""
+        """Choose; of a source that was copied and has nothing verified, its drill says so.
+
+        One that nobody has begun to copy is told: new in the catalogue, it waits for its first point.
+        """
         asked = context["params"].get("sources")
-        ages = sorted((_last_proof(load_source(name)), name) for name in self.wanted(context))
-        chosen = [name for _, name in ages]
+        proofs = {name: _last_proof(load_source(name)) for name in self.wanted(context)}
+        new = [name for name, proof in proofs.items() if proof is None and not asked]
+        chosen = sorted((name for name in proofs if name not in new), key=lambda name: (proofs[name] or "", name))
         if not asked:
             chosen = chosen[: int(context["params"]["at_most"])]
+        facts = {"sources": chosen, "never_copied": new}
+        told = f" Never copied yet: {', '.join(new)}." if new else ""
         if not chosen:
-            return StepReport("The catalogue has no source.", "not needed", {"sources": []})
-        return StepReport(f"{len(chosen)} sources are restored: {', '.join(chosen)}.", facts={"sources": chosen})
+            return StepReport(f"There is nothing to restore.{told}", "not needed", facts)
+        return StepReport(f"{len(chosen)} sources are restored: {', '.join(chosen)}.{told}", facts=facts)
 
 
-def _last_proof(source: Source) -> str:
-    """Return when a drill last proved a point: the oldest come first, none before all."""
-    proven = last_proven(Points.of(source, READER_CONNECTION).proofs(datetime.now(UTC)))
-    return proven.at.isoformat() if proven else ""
+def _last_proof(source: Source) -> str | None:
+    """Return when a drill last proved a point; empty when none ever did, None when nothing was ever copied."""
+    points = Points.of(source, READER_CONNECTION)
+    proven = last_proven(points.proofs(datetime.now(UTC)))
+    if proven:
+        return proven.at.isoformat()
+    return "" if points.all() or points.unfinished() else None
 
 
 class DrillRestore(SourceStep):
@@ -260,8 +275,8 @@ class DrillRestore(SourceStep):
             "source": source.name,
             "point": measured.point,
             "manifest_sha256": sha256,
-            "rpo_seconds": round(measured.rpo.total_seconds(), 1),
-            "rto_seconds": round(measured.rto.total_seconds(), 1),
+            "rpo_seconds": round(measured.rpo.total_seconds(), 3),
+            "rto_seconds": round(measured.rto.total_seconds(), 3),
             "rpo_target_seconds": source.rpo.total_seconds(),
             "rto_target_seconds": source.rto.total_seconds(),
         }

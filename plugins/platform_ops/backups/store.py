@@ -1,7 +1,8 @@
 """The points of a source in its bucket.
 
-Fence: a point has the name of its run, and exists when its manifest does, which is written once and last. So a copy
-that starts again overwrites its own members and nothing else.
+Fence: a point has the name of its run, and exists when its manifest does, which is written last and on condition that
+there is none. Each try of a copy writes its members to a place of its own, and the manifest names the place: of two
+copies of one task, the faster one's point stands, and the other adopts it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from platform_ops.backups.streams import (
     CountingWriter,
     Piped,
     Sum,
+    Undecipherable,
     Writer,
     decode,
     encode,
@@ -65,9 +67,9 @@ class Points:
         """
         return cls(ObjectStoreHook(connection or source.store_connection), source.bucket, source.name)
 
-    def key(self, point: str, name: str) -> str:
+    def key(self, point: str, *names: str) -> str:
         """Return where a part of a point lies."""
-        return prefix(self.source, point) + name
+        return prefix(self.source, point) + "/".join(names)
 
     def all(self) -> list[str]:
         """Return the points that exist, the newest first; what never got its manifest is none."""
@@ -99,13 +101,10 @@ class Points:
             raise NoPoint(f"{self.source} has no point {point[:60]!r}.")
         return read_manifest(body, self.source, point), sha256(body)
 
-    def commit(self, manifest: Manifest) -> str:
-        """Write the manifest, which makes the point exist, and return its sha256."""
-        body = write_manifest(manifest)
-        key = self.key(manifest.point, MANIFEST)
-        if not self.hook.put_new(self.bucket, key, body) and self.hook.read(self.bucket, key) != body:
-            raise Corrupt(f"{key} was written by another copy of this task; clear the task, which adopts it.")
-        return sha256(body)
+    def commit(self, manifest: Manifest) -> tuple[Manifest, str]:
+        """Write the manifest, which makes the point exist; return the one that stands, and its sha256."""
+        self.hook.put_new(self.bucket, self.key(manifest.point, MANIFEST), write_manifest(manifest))
+        return self.manifest(manifest.point)
 
     def note(self, point: str, name: str, content: Mapping[str, Any]) -> None:
         """Write what was found of a point beside it: ``verified.json``."""
@@ -161,6 +160,7 @@ class Points:
     def write(
         self,
         point: str,
+        place: str,
         name: str,
         write: Callable[[Writer], object],
         recipients: Sequence[str],
@@ -176,12 +176,12 @@ class Points:
             plain.append(encode(write, CountingWriter(pipe, stored), recipients, told))
 
         with Piped(produce) as body:
-            self.hook.put_stream(self.bucket, self.key(point, name), body)
+            self.hook.put_stream(self.bucket, self.key(point, place, name), body)
         (read,) = plain
         return Member(name, read.size, read.sha256, stored.size, stored.sum.sha256)
 
     @contextmanager
-    def read(self, point: str, member: Member, identity: str | None) -> Iterator[Piped]:
+    def read(self, manifest: Manifest, member: Member, identity: str | None) -> Iterator[Piped]:
         """Open a member's plain bytes; whoever reads to the end knows that all of it was right.
 
         :param identity: private key of age; None for what was not encrypted.
@@ -190,39 +190,54 @@ class Points:
 
         def produce(pipe: Writer) -> None:
             stored, plain = Counter(), Counter()
-            with self.hook.stream(self.bucket, self.key(point, member.name)) as body:
+            key = self.key(manifest.point, manifest.place, member.name)
+            with self.hook.stream(self.bucket, key) as body:
                 reader = CountingReader(body, stored)
-                decode(reader, CountingWriter(pipe, plain), identity)
+                try:
+                    decode(reader, CountingWriter(pipe, plain), identity)
+                except Undecipherable as error:
+                    raise Corrupt(
+                        f"{self.bucket}/{key} can't be read back: {error} It was changed after it was stored, or it "
+                        "was not encrypted to the key of this installation. Restore another point.",
+                        facts={"object": key},
+                    ) from error
                 while reader.read(CHUNK):
                     pass
-            self._compare(point, member, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
-            self._compare(point, member, plain.sum, Sum(member.plain_size, member.plain_sha256), "restored")
+            self._compare(key, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
+            self._compare(key, plain.sum, Sum(member.plain_size, member.plain_sha256), "restored")
 
         with Piped(produce) as pipe:
             yield pipe
 
-    def check(self, point: str, member: Member, told: Callable[[int], object]) -> None:
+    def check(self, manifest: Manifest, member: Member, told: Callable[[int], object]) -> None:
         """Read a member's stored bytes again; no key is needed.
 
         :raises Corrupt: they are not those that were written.
         :raises ObjectNotFound: the object is gone.
         """
-        stored = Counter(told)
-        with self.hook.stream(self.bucket, self.key(point, member.name)) as body:
+        stored, key = Counter(told), self.key(manifest.point, manifest.place, member.name)
+        with self.hook.stream(self.bucket, key) as body:
             reader = CountingReader(body, stored)
             while reader.read(CHUNK):
                 pass
-        self._compare(point, member, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
+        self._compare(key, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
 
-    def _compare(self, point: str, member: Member, found: Sum, expected: Sum, which: str) -> None:
+    def _compare(self, key: str, found: Sum, expected: Sum, which: str) -> None:
         if found == expected:
             return
         size = f"{found.size} bytes instead of {expected.size}" if found.size != expected.size else "the same size"
         raise Corrupt(
-            f"The {which} bytes of {self.bucket}/{self.key(point, member.name)} are not those that were backed up "
+            f"The {which} bytes of {self.bucket}/{key} are not those that were backed up "
             f"({size}, another sha256). Restore another point; this one is lost or was changed.",
-            facts={"object": self.key(point, member.name)},
+            facts={"object": key},
         )
+
+    def strays(self, manifest: Manifest) -> list[str]:
+        """Return the objects of a point that belong to no part of it: what slower or dead copies left."""
+        ours = {self.key(manifest.point, name) for name in (MANIFEST, VERIFIED)}
+        place = self.key(manifest.point, manifest.place, "")
+        keys = self.hook.keys(self.bucket, prefix(self.source, manifest.point))
+        return [key for key in keys if key not in ours and not key.startswith(place)]
 
     def remove(self, point: str) -> None:
         """Delete a point: its manifest first, so that a kill in between leaves no half point."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -35,7 +36,7 @@ def extract(plain: Reader, target: Path, wanted: Callable[[str], bool] | None = 
             if wanted and not wanted(name):
                 continue
             path = target / name
-            try:
+            with _named(info):
                 if info.isdir():
                     path.mkdir(mode=0o700)
                     folders.append((info, path))
@@ -43,22 +44,36 @@ def extract(plain: Reader, target: Path, wanted: Callable[[str], bool] | None = 
                     _write(tar, info, path)
                 else:
                     links.append((info, path))
-            except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
-                raise HostileArchive(
-                    f"{info.name[:200]!r} lies in what is no folder of the archive, or is in the way of another."
-                ) from error
+    made = {path for info, path in links if info.issym()}
     for info, path in links:
-        if info.issym():
-            path.symlink_to(info.linkname)
-            os.utime(path, ns=_times(info), follow_symlinks=False)
-        else:
-            original = target / _checked_name(info.linkname, info.name)
-            if original.is_symlink() or not original.is_file():
-                raise HostileArchive(f"{info.name[:200]!r} is a hard link to what is no file of the archive.")
-            os.link(original, path, follow_symlinks=False)
+        original = target / _checked_name(info.linkname, info.name) if info.islnk() else path
+        if made.intersection((*path.parents, *original.parents)):
+            raise HostileArchive(f"{info.name[:200]!r} lies, or leads, below a link, which may lead anywhere.")
+        with _named(info):
+            _link(info, path, original)
     for info, path in reversed(folders):
         path.chmod(info.mode & 0o7777)
         os.utime(path, ns=_times(info))
+
+
+@contextmanager
+def _named(info: tarfile.TarInfo) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+        raise HostileArchive(
+            f"{info.name[:200]!r} lies in what is no folder of the archive, or is in the way of another."
+        ) from error
+
+
+def _link(info: tarfile.TarInfo, path: Path, original: Path) -> None:
+    if info.issym():
+        path.symlink_to(info.linkname)
+        os.utime(path, ns=_times(info), follow_symlinks=False)
+        return
+    if original.is_symlink() or not original.is_file():
+        raise HostileArchive(f"{info.name[:200]!r} is a hard link to what is no file of the archive.")
+    os.link(original, path, follow_symlinks=False)
 
 
 class _In:
