@@ -42,4 +42,4 @@ def newest_report(api: AirflowApi) -> Found:
 def _note(states: list[str]) -> str:
     if not states:
         return ""
-    return f"{len(states)} newer run{'s' if states[1:] else ''} left no report ({', '.join(states)})."
+    return f"{len(states)} newer run{'s have' if states[1:] else ' has'} no report ({', '.join(states)})."
