@@ -90,6 +90,13 @@ def test_a_store_that_is_away_is_asked_again_and_at_last_told(
     assert standings(steps.told[-1]) == {"tree": "can't be read"}
 
 
+def test_a_later_try_does_not_look_again(steps: Steps, evidence: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.back_up()
+    first = steps.run(WriteReport)
+    monkeypatch.setattr(steps.store, "folders", None)
+    assert steps.run(WriteReport)["facts"] == first["facts"]
+
+
 def test_a_manifest_that_is_none_is_told(steps: Steps, evidence: MemoryStore) -> None:
     point = steps.back_up()
     steps.store.objects[f"tree/{point}/{MANIFEST}"] = b"{}"

@@ -148,6 +148,16 @@ def test_a_later_try_finds_what_an_earlier_one_restored(restores: Restores) -> N
     assert restores.compare()["outcome"] == "done"
 
 
+def test_what_came_into_the_target_after_the_plan_is_not_moved_aside_unasked(restores: Restores) -> None:
+    restores.steps.back_up()
+    restores.plan()
+    restores.target.mkdir()
+    (restores.target / "mine").write_text("x")
+    with pytest.raises(BadWish, match="is not empty: mine"):
+        restores.restore()
+    assert below(restores.target.parent) == ["target"]
+
+
 def test_a_part_is_restored_alone(restores: Restores) -> None:
     restores.steps.back_up()
     report = restores.plan(subset="folder/below")
