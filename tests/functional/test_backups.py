@@ -3,6 +3,9 @@
 import io
 import json
 import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +126,43 @@ def test_the_repository_of_what_runs_is_proven_too(backups: Backups) -> None:
     assert backups.point("gitops")["state"]["head"] == "refs/heads/main"
     state, reports = backups.run(DRILL, "gitops")
     assert state == "success", reports
+
+
+def follow(backups: Backups, name: str, folder: Path) -> Path:
+    """Do what RESTORE.md says, with stock tools only, and return the folder it was done in."""
+    missing = [tool for tool in ("age", "zstd", "tar", "git", "sha256sum") if shutil.which(tool) is None]
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"There is no {', '.join(missing)} on the PATH; Debian has packages of that name.")
+    assert missing == []
+    folder.mkdir()
+    for file, body in backups.keys(name).items():
+        (folder / file).write_bytes(body)
+    (folder / "key.txt").write_text(backups.world.environment["BACKUP_IDENTITY"])
+    commands = re.findall(r"```sh\n(.*?)```", (folder / "RESTORE.md").read_text(), flags=re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_directory_comes_back_without_this_software(backups: Backups, tmp_path: Path) -> None:
+    tree = backups.source("stock")
+    backups.point("stock")
+    restored = follow(backups, "stock", tmp_path / "disaster") / "restored"
+    compared = subprocess.run(["diff", "--recursive", "--no-dereference", tree, restored], check=False)
+    assert compared.returncode == 0
+
+
+def test_a_repository_comes_back_without_this_software(backups: Backups, tmp_path: Path) -> None:
+    refs = backups.point("gitops")
+    newest = max(key for key in backups.names("gitops") if key.endswith("manifest.json"))
+    for key in backups.names("gitops"):
+        if not key.startswith(newest.removesuffix("manifest.json")):
+            backups.store.remove_object("backups", key)
+    restored = follow(backups, "gitops", tmp_path / "disaster") / "restored.git"
+    head = subprocess.run(["git", "-C", restored, "symbolic-ref", "HEAD"], check=True, capture_output=True, text=True)
+    assert head.stdout.strip() == refs["state"]["head"]
 
 
 def test_one_flipped_byte_is_found_and_named(backups: Backups) -> None:
