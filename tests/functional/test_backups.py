@@ -96,6 +96,11 @@ class Backups:
             answer.release_conn()
         return found
 
+    def proofs(self, name: str) -> list[dict[str, Any]]:
+        """Return what drills of a source found."""
+        drills = {key.rpartition("/")[2] for key in self.names(name) if key.startswith(f"{name}/proofs/")}
+        return [json.loads(body) for file, body in self.keys(name).items() if file in drills]
+
 
 @pytest.fixture(scope="module")
 def backups(world: World, tmp_path_factory: pytest.TempPathFactory) -> Backups:
@@ -116,10 +121,11 @@ def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -
 
     state, reports = backups.run(DRILL, "tree")
     assert state == "success", reports
-    proof = json.loads(backups.keys("tree")["proof.json"])
-    assert 0 < proof["rto_seconds"] < proof["rto_target_seconds"]
-    assert 0 < proof["rpo_seconds"] < proof["rpo_target_seconds"]
-    assert reports["drill_restore"]["facts"]["point"] == proof["point"]
+    (proof,) = backups.proofs("tree")
+    facts = reports["drill_restore"]["facts"]
+    assert (proof["proven"], proof["point"]) == (True, facts["point"])
+    assert 0 < proof["rto_seconds"] < facts["rto_target_seconds"]
+    assert 0 < proof["rpo_seconds"] < facts["rpo_target_seconds"]
 
 
 def test_the_repository_of_what_runs_is_proven_too(backups: Backups) -> None:
@@ -176,7 +182,9 @@ def test_one_flipped_byte_is_found_and_named(backups: Backups) -> None:
     state, reports = backups.run(DRILL, "spoilt")
     assert state == "failed"
     assert key in reports["drill_restore"]["summary"]
-    assert "proof.json" not in backups.keys("spoilt")
+    (proof,) = backups.proofs("spoilt")
+    assert proof["proven"] is False
+    assert key in proof["why"]
 
 
 def test_a_source_that_fails_stops_its_own_steps_only(backups: Backups) -> None:

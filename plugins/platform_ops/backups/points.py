@@ -17,7 +17,6 @@ from platform_ops.common.errors import FailNow
 FORMAT = "platform-ops/backup/1"
 MANIFEST = "manifest.json"
 VERIFIED = "verified.json"
-PROOF = "proof.json"
 RESTORE_TEXT = "RESTORE.md"
 _POINT = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")

@@ -6,24 +6,26 @@ A mapped step works for one source. What an earlier step reported is a hint: eac
 from __future__ import annotations
 
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_ops.backups import copying
-from platform_ops.backups.drilling import Opened, drill
-from platform_ops.backups.errors import Contradiction, NoPoint, NotProven
+from platform_ops.backups.drilling import Opened, drill, refuse_differences, trusted_manifest
+from platform_ops.backups.errors import Contradiction, NoPoint
 from platform_ops.backups.keys import identity, recipients
 from platform_ops.backups.kinds.table import KINDS
-from platform_ops.backups.points import PROOF, RESTORE_TEXT, VERIFIED, Manifest, point_id, point_time
+from platform_ops.backups.points import RESTORE_TEXT, VERIFIED, Manifest, point_id, point_time
 from platform_ops.backups.policies import check
 from platform_ops.backups.progress import Progress, amount
+from platform_ops.backups.proofs import Proof, last_proven
 from platform_ops.backups.retention import fates, is_due
 from platform_ops.backups.sources import Source, load_source, source_names
 from platform_ops.backups.store import Points
 from platform_ops.backups.verdicts import TEARDOWNS, judge_run
 from platform_ops.common.airflow_api import AirflowApi
-from platform_ops.common.errors import Invalid
+from platform_ops.common.errors import FailNow, Invalid, PlatformError
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.report import Link, StepReport, reported
 from platform_ops.evidence.conclusion import Conclusion
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 READER_CONNECTION = "backup_reader"
-SHOWN_DIFFERENCES = 20
 
 
 class ChooseSources(StepOperator):
@@ -228,12 +229,12 @@ class ChooseDrills(ChooseSources):
 
 
 def _last_proof(source: Source) -> str | None:
-    """Return the newest point that a drill proved; empty when none was, None when nothing was ever copied."""
+    """Return when a drill last proved a point; empty when none ever did, None when nothing was ever copied."""
     points = Points.of(source, READER_CONNECTION)
-    existing = points.all()
-    if not existing and not points.unfinished():
-        return None
-    return next((point for point in existing if points.has(point, PROOF)), "")
+    proven = last_proven(points.proofs(datetime.now(UTC)))
+    if proven:
+        return proven.at.isoformat()
+    return "" if points.all() or points.unfinished() else None
 
 
 class DrillRestore(SourceStep):
@@ -246,8 +247,27 @@ class DrillRestore(SourceStep):
         verified = points.verified(points.all())
         if not verified:
             raise NoPoint(f"{source.name} has no verified point, so nothing can be proven. Run back_up_sources first.")
-        manifest, sha256 = points.manifest(verified[0])
-        self._same_manifest(points, manifest, sha256)
+        began, run = datetime.now(UTC), context["dag_run"]
+        found = partial(Proof, began, verified[0], context["ti"].run_id)
+        name = point_id(run.run_after, context["ti"].run_id)
+        try:
+            report = self._drill(source, points, verified[0])
+        except FailNow as error:
+            self._keep(points, name, found(proven=False, why=str(error)))
+            raise
+        rpo, rto = (timedelta(seconds=report.facts[f"{word}_seconds"]) for word in ("rpo", "rto"))
+        points.add_proof(name, found(proven=True, rpo=rpo, rto=rto))
+        return report
+
+    def _keep(self, points: Points, name: str, proof: Proof) -> None:
+        """Keep that a drill failed; when that can't be kept either, the drill's own error is what people must read."""
+        try:
+            points.add_proof(name, proof)
+        except PlatformError as error:
+            self.log.warning("The failed drill could not be kept for the report: %s", error)
+
+    def _drill(self, source: Source, points: Points, point: str) -> StepReport:
+        manifest, sha256 = trusted_manifest(points, point)
         opened = Opened(points, manifest, identity(bool(manifest.recipients)))
         with tempfile.TemporaryDirectory(prefix="platform-ops-drill-") as scratch:
             measured = drill(KINDS[source.kind](source), opened, Path(scratch))
@@ -260,24 +280,8 @@ class DrillRestore(SourceStep):
             "rpo_target_seconds": source.rpo.total_seconds(),
             "rto_target_seconds": source.rto.total_seconds(),
         }
-        if measured.differences:
-            shown = " ".join(measured.differences[:SHOWN_DIFFERENCES])
-            raise NotProven(
-                f"Point {measured.point} of {source.name} was restored, and is not what was backed up: "
-                f"{len(measured.differences)} differences. {shown}",
-                facts=facts | {"differences": list(measured.differences[:SHOWN_DIFFERENCES])},
-            )
-        points.note(measured.point, PROOF, facts | {"at": datetime.now(UTC).isoformat(), "run": context["ti"].run_id})
+        refuse_differences(manifest, measured.differences, facts)
         return StepReport(self._sentence(source, manifest, measured.rpo, measured.rto), facts=facts)
-
-    @staticmethod
-    def _same_manifest(points: Points, manifest: Manifest, sha256: str) -> None:
-        noted = points.noted(manifest.point, VERIFIED) or {}
-        if noted.get("manifest_sha256") != sha256:
-            raise NotProven(
-                f"The manifest of point {manifest.point} of {manifest.source} is not the one that was verified: "
-                "somebody changed it. Restore an older point, and find out who."
-            )
 
     @staticmethod
     def _sentence(source: Source, manifest: Manifest, rpo: Any, rto: Any) -> str:
@@ -300,5 +304,8 @@ class RecordEvidence(StepOperator):
         """Store it; the steps have just read what they report, so nobody is asked again."""
         ti = context["ti"]
         run = AirflowApi().run(ti.dag_id, ti.run_id)
-        names = reported(context, "choose_sources").get("sources") or []
-        return record(run, judge_run(run), lambda: Conclusion({"sources": names}), without=TEARDOWNS)
+        return record(run, judge_run(run), lambda: Conclusion(self.subject(context)), without=TEARDOWNS)
+
+    def subject(self, context: Context) -> dict[str, Any]:
+        """Return what the run was about."""
+        return {"sources": reported(context, "choose_sources").get("sources") or []}

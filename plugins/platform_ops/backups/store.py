@@ -11,21 +11,25 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from platform_ops.backups.errors import Corrupt, NoPoint
+from platform_ops.backups.history import History, Kept
 from platform_ops.backups.points import (
     MANIFEST,
-    PROOF,
     VERIFIED,
+    BadManifest,
     Manifest,
     Member,
     is_point,
+    point_time,
     prefix,
     read_manifest,
     sha256,
     write_manifest,
 )
+from platform_ops.backups.proofs import Proof, as_dict, read_proof
 from platform_ops.backups.sources import Source
 from platform_ops.backups.streams import (
     CHUNK,
@@ -40,6 +44,8 @@ from platform_ops.backups.streams import (
     encode,
 )
 from platform_ops.systems.object_store.hook import ObjectStoreHook
+
+PROOFS = "proofs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +107,55 @@ class Points:
         return self.manifest(manifest.point)
 
     def note(self, point: str, name: str, content: Mapping[str, Any]) -> None:
-        """Write what was found of a point beside it: ``verified.json`` or ``proof.json``."""
+        """Write what was found of a point beside it: ``verified.json``."""
         self.hook.put(self.bucket, self.key(point, name), json.dumps(content, indent=1, sort_keys=True).encode())
 
     def noted(self, point: str, name: str) -> dict[str, Any] | None:
         """Return what was found of a point; None when nothing was."""
         body = self.hook.read(self.bucket, self.key(point, name))
         return json.loads(body) if body else None
+
+    def add_proof(self, drill: str, proof: Proof) -> None:
+        """Keep what a drill found: beside the points, which go with the retention, not with one of them.
+
+        :param drill: named like a point, by the drill's run.
+        """
+        body = json.dumps(as_dict(proof), indent=1, sort_keys=True).encode()
+        self.hook.put(self.bucket, f"{self.source}/{PROOFS}/{drill}.json", body)
+
+    def proofs(self, since: datetime) -> list[Proof]:
+        """Return what drills found since a time, the newest first, and the newest that proved a point, however old."""
+        found: list[Proof] = []
+        for drill in self._drills():
+            if point_time(drill) < since and any(proof.proven for proof in found):
+                break
+            body = self.hook.read(self.bucket, f"{self.source}/{PROOFS}/{drill}.json")
+            proof = read_proof(body) if body else None
+            if proof and (point_time(drill) >= since or proof.proven):
+                found.append(proof)
+        return found
+
+    def _drills(self) -> list[str]:
+        below = f"{self.source}/{PROOFS}/"
+        names = (key.removeprefix(below).removesuffix(".json") for key in self.hook.keys(self.bucket, below))
+        return sorted((name for name in names if is_point(name)), reverse=True)
+
+    def history(self, since: datetime) -> History:
+        """Return what there is of the source: of the points since a time their sizes, of older ones only the newest.
+
+        A point costs one listing; those that are looked into, one more and their manifest.
+        """
+        existing, kept, spoilt = self.all(), list[Kept](), list[str]()
+        for point in existing:
+            if point_time(point) < since and any(one.verified for one in kept):
+                break
+            try:
+                manifest, _ = self.manifest(point)
+            except BadManifest as error:
+                spoilt.append(str(error))
+                continue
+            kept.append(Kept(point, manifest.state_at, manifest.stored_size, self.has(point, VERIFIED)))
+        return History(len(existing), tuple(kept), tuple(self.proofs(since)), tuple(spoilt))
 
     def write(
         self,
@@ -186,7 +234,7 @@ class Points:
 
     def strays(self, manifest: Manifest) -> list[str]:
         """Return the objects of a point that belong to no part of it: what slower or dead copies left."""
-        ours = {self.key(manifest.point, name) for name in (MANIFEST, VERIFIED, PROOF)}
+        ours = {self.key(manifest.point, name) for name in (MANIFEST, VERIFIED)}
         place = self.key(manifest.point, manifest.place, "")
         keys = self.hook.keys(self.bucket, prefix(self.source, manifest.point))
         return [key for key in keys if key not in ours and not key.startswith(place)]
@@ -194,6 +242,6 @@ class Points:
     def remove(self, point: str) -> None:
         """Delete a point: its manifest first, so that a kill in between leaves no half point."""
         keys = list(self.hook.keys(self.bucket, prefix(self.source, point)))
-        first = [self.key(point, name) for name in (MANIFEST, VERIFIED, PROOF)]
+        first = [self.key(point, name) for name in (MANIFEST, VERIFIED)]
         for key in sorted(keys, key=lambda key: (key not in first, key)):
             self.hook.remove(self.bucket, key)

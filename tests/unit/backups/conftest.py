@@ -9,6 +9,8 @@ import pytest
 
 from platform_ops.backups.sources import Retention, Source, Tier
 from platform_ops.backups.store import Points
+from sandbox.processes import ROOT
+from tests.unit.backups.installation import Steps
 from tests.unit.backups.memory_store import MemoryStore
 
 
@@ -69,3 +71,16 @@ def key() -> pyrage.x25519.Identity:
 @pytest.fixture(scope="session")
 def recipients(key: pyrage.x25519.Identity) -> tuple[str, ...]:
     return (str(key.to_public()), str(pyrage.x25519.Identity.generate().to_public()))
+
+
+@pytest.fixture
+def steps(tmp_path: Path, tree: Path, store: MemoryStore, recipients, key, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    home = tmp_path / "home"
+    (home / "include" / "backups").mkdir(parents=True)
+    (home / "include" / "schemas").symlink_to(ROOT / "include" / "schemas")
+    monkeypatch.setenv("PLATFORM_OPS_HOME", str(home))
+    made = Steps(home, tree, store, recipients, str(key))
+    monkeypatch.setattr("platform_ops.backups.store.ObjectStoreHook", lambda _: store)
+    monkeypatch.setattr("platform_ops.backups.keys.BaseHook.get_connection", made.connection)
+    made.enter("tree")
+    return made

@@ -153,7 +153,7 @@ def test_a_point_that_is_not_there_is_named(points, point: str) -> None:
 
 
 def test_what_was_found_lies_beside_the_point(points, store) -> None:
-    points.note(POINT, "proof.json", {"rto_seconds": 1.5})
-    assert json.loads(store.objects[f"tree/{POINT}/proof.json"]) == {"rto_seconds": 1.5}
-    assert points.noted(POINT, "proof.json") == {"rto_seconds": 1.5}
     assert points.noted(POINT, "verified.json") is None
+    points.note(POINT, "verified.json", {"bytes": 15})
+    assert json.loads(store.objects[f"tree/{POINT}/verified.json"]) == {"bytes": 15}
+    assert points.noted(POINT, "verified.json") == {"bytes": 15}

@@ -1,8 +1,7 @@
 """The steps of back_up_sources and drill_restores, on a store in memory."""
 
 import json
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,70 +22,7 @@ from platform_ops.backups.steps import (
 from platform_ops.common.errors import Invalid
 from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.systems.object_store.models import BucketRules
-from sandbox.processes import ROOT
-from tests.unit.backups.memory_store import MemoryStore
-
-NOW = datetime.now(UTC)
-ENTRY = """\
-source: {name}
-owner: platform-team@example.com
-kind: directory
-what: {{path: {path}}}
-tier: hourly
-retention: {{daily: 30}}
-store: {{}}
-encryption: backup_keys
-target: {{rpo: 2d, rto: 1h}}
-"""
-
-
-class Steps:
-    """One installation: a catalogue, a store, keys; each run has a context of its own."""
-
-    def __init__(self, home: Path, tree: Path, store: MemoryStore, recipients: tuple[str, ...], key: str) -> None:
-        self.home, self.tree, self.store = home, tree, store
-        self.recipients, self.key = recipients, key
-
-    def enter(self, name: str, old: str = "", new: str = "") -> None:
-        text = ENTRY.format(name=name, path=json.dumps(str(self.tree)))
-        assert old in text
-        (self.home / "include" / "backups" / f"{name}.yaml").write_text(text.replace(old, new, 1))
-
-    def connection(self, name: str) -> Any:
-        found = {
-            "backup_keys": SimpleNamespace(extra_dejson={"recipients": list(self.recipients)}),
-            "backup_identity": SimpleNamespace(password=self.key),
-        }
-        return found[name]
-
-    def run(self, step: type, *, at: datetime = NOW, run_id: str = "r1", **options: Any) -> Any:
-        """Run a step and return what it reported; its error is raised."""
-        told: list[dict[str, Any]] = []
-        params = {"sources": options.pop("sources", None), "at_most": options.pop("at_most", 5)}
-        ti = SimpleNamespace(dag_id="back_up_sources", run_id=run_id, xcom_push=lambda key, value: told.append(value))
-        context = {"ti": ti, "params": params, "dag_run": SimpleNamespace(run_after=at, conf={})}
-        self.told = told
-        step(task_id="step", **options).execute(context)
-        return told[-1]
-
-    def back_up(self, *, at: datetime = NOW, run_id: str = "r1", source: str = "tree") -> str:
-        """Copy and verify, and return the point."""
-        self.run(CopySource, source=source, at=at, run_id=run_id)
-        self.run(VerifyPoint, source=source, at=at, run_id=run_id)
-        return point_id(at, run_id)
-
-
-@pytest.fixture
-def steps(tmp_path: Path, tree: Path, store: MemoryStore, recipients, key, monkeypatch: pytest.MonkeyPatch) -> Steps:
-    home = tmp_path / "home"
-    (home / "include" / "backups").mkdir(parents=True)
-    (home / "include" / "schemas").symlink_to(ROOT / "include" / "schemas")
-    monkeypatch.setenv("PLATFORM_OPS_HOME", str(home))
-    made = Steps(home, tree, store, recipients, str(key))
-    monkeypatch.setattr("platform_ops.backups.store.ObjectStoreHook", lambda _: store)
-    monkeypatch.setattr("platform_ops.backups.keys.BaseHook.get_connection", made.connection)
-    made.enter("tree")
-    return made
+from tests.unit.backups.installation import NOW, Steps
 
 
 def test_all_that_is_due_is_chosen(steps: Steps) -> None:
@@ -194,7 +130,8 @@ def test_drills_take_the_oldest_proof_first(steps: Steps) -> None:
 def test_a_drill_restores_compares_and_measures(steps: Steps) -> None:
     point = steps.back_up()
     report = steps.run(DrillRestore, source="tree")
-    proof = json.loads(steps.store.objects[f"tree/{point}/proof.json"])
+    (proof,) = steps.proofs()
+    assert proof["proven"] is True
     assert proof["point"] == report["facts"]["point"] == point
     assert 0 <= proof["rpo_seconds"] < 60
     assert "restored and compared" in report["summary"]
@@ -226,11 +163,23 @@ def test_a_manifest_edited_by_hand_is_found(steps: Steps) -> None:
 
 
 def test_a_restore_that_differs_is_no_proof(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
-    point = steps.back_up()
+    steps.back_up()
     monkeypatch.setattr("platform_ops.backups.kinds.directory.Directory.compare", lambda *_: ["text has other bytes."])
     with pytest.raises(NotProven, match="text has other bytes"):
         steps.run(DrillRestore, source="tree")
-    assert f"tree/{point}/proof.json" not in steps.store.objects
+    (proof,) = steps.proofs()
+    assert proof["proven"] is False
+    assert "text has other bytes" in proof["why"]
+    assert steps.run(ChooseDrills)["facts"] == {"sources": ["tree"], "never_copied": []}
+
+
+def test_a_proof_outlives_its_point(steps: Steps) -> None:
+    point = steps.back_up()
+    steps.run(DrillRestore, source="tree")
+    for key in [key for key in steps.store.objects if point in key and "/proofs/" not in key]:
+        del steps.store.objects[key]
+    (proof,) = steps.proofs()
+    assert proof["point"] == point
 
 
 def test_evidence_names_the_sources(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:

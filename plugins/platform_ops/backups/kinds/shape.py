@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from platform_ops.backups.points import Manifest
 from platform_ops.backups.streams import Reader, Writer
@@ -75,3 +75,31 @@ class Kind(Protocol):
 
         They find the members, decrypted and decompressed, in the present folder.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How much of a point is restored."""
+
+    files: int
+    bytes: int
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A kind of which a part of a point can be restored.
+
+    The part is named by a path below the source; empty means all of it.
+    """
+
+    def select(self, point: OpenPoint, subset: str) -> Selection:
+        """Say how much a part is.
+
+        :raises NoPoint: the point has nothing of that name.
+        """
+
+    def restore_some(self, point: OpenPoint, target: Path, subset: str) -> None:
+        """Restore a part below an empty folder, under its own path; what it needs besides may lie there too."""
+
+    def compare_some(self, point: OpenPoint, target: Path, subset: str) -> list[str]:
+        """Return a sentence for each difference between a restored part and the manifest."""
