@@ -43,7 +43,10 @@ WRITER = (
         _BUCKET,
     ),
     # A deletion without a version only hides an object.
-    Right(("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"), f"{_BUCKET}/*"),
+    Right(
+        ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+        f"{_BUCKET}/*",
+    ),
     LOSE_NOTHING,
 )
 """Makes points, verifies and prunes them."""

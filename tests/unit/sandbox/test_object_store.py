@@ -18,6 +18,7 @@ with warnings.catch_warnings():  # Starlette would like httpx2; the project has 
 from platform_ops.common.errors import AuthenticationFailed
 from platform_ops.systems.object_store.errors import BucketNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.systems.object_store.models import BucketRules
 from platform_ops.systems.object_store.permissions import PROBE
 from sandbox import contract
 from sandbox.accounts import BACKUPS, accounts
@@ -284,6 +285,26 @@ def test_a_retention_in_compliance_mode_proves_that_nothing_goes(hook, store):
     store.client().make_bucket("locked", object_lock=True)
     store.client().set_object_lock_config("locked", ObjectLockConfig("COMPLIANCE", 1, "Days"))
     assert wrong(hook.check_permissions(["locked"])) == []
+
+
+def test_a_folder_whose_objects_are_all_hidden_is_none(hook, limited):
+    writer, _ = limited
+    for key in ("s/gone/a", "s/gone/b", "s/there/a"):
+        put(writer, key, b"x", BACKUPS)
+    for key in ("s/gone/a", "s/gone/b"):
+        writer.remove_object(BACKUPS, key)
+    assert [found.object_name for found in writer.list_objects(BACKUPS, "s/")] == ["s/gone/", "s/there/"]
+    assert list(hook.folders(BACKUPS, "s/")) == ["there"]
+
+
+def test_the_rules_of_a_bucket_with_a_retention(hook, store):
+    from minio.objectlockconfig import ObjectLockConfig
+
+    assert hook.rules("evidence") == BucketRules(versioning=False, lock=None, expires=None)
+    store.client().make_bucket("locked", object_lock=True)
+    assert hook.rules("locked") == BucketRules(versioning=True, lock=None, expires=None)
+    store.client().set_object_lock_config("locked", ObjectLockConfig("COMPLIANCE", 3, "Days"))
+    assert hook.rules("locked") == BucketRules(versioning=True, lock=timedelta(days=3), expires=None)
 
 
 @pytest.fixture
