@@ -34,13 +34,13 @@ REAL: dict[str, dict[str, Any]] = {
     },
     "backup_store": {
         "host": "{OBJECT_STORE_URL}",
-        "login": "{OBJECT_STORE_ACCESS_KEY}",
-        "password": "{OBJECT_STORE_SECRET_KEY}",
+        "login": "{OBJECT_STORE_BACKUP_WRITER_ACCESS_KEY}",
+        "password": "{OBJECT_STORE_BACKUP_WRITER_SECRET_KEY}",
     },
     "backup_reader": {
         "host": "{OBJECT_STORE_URL}",
-        "login": "{OBJECT_STORE_ACCESS_KEY}",
-        "password": "{OBJECT_STORE_SECRET_KEY}",
+        "login": "{OBJECT_STORE_BACKUP_READER_ACCESS_KEY}",
+        "password": "{OBJECT_STORE_BACKUP_READER_SECRET_KEY}",
     },
     "backup_keys": {"extra": {"recipients": ["{BACKUP_RECIPIENT}", "{BACKUP_SECOND_RECIPIENT}"]}},
     "backup_identity": {"password": "{BACKUP_IDENTITY}"},

@@ -14,6 +14,9 @@ import pytest
 from sandbox.airflow_runs import Runs
 from tests.functional.world import World
 
+SYSTEMS = ("object_store",)
+"""Whose real servers this is run against too."""
+
 BACK_UP, DRILL = "back_up_sources", "drill_restores"
 STEPS = ("check_policy", "copy_source", "verify_point", "prune_points")
 SOURCE = """\
