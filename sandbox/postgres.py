@@ -32,7 +32,8 @@ DATABASE = "airflow"
 SERVER_USER = "nobody"
 START_SECONDS = 60.0
 OUTSIDE = Path("/var/tmp")
-PROGRAMS = ("bin/initdb", "bin/postgres", "lib/postgresql", "share")
+CLIENTS = ("pg_dump", "pg_dumpall", "pg_restore", "psql", "pg_ctl", "pg_basebackup", "pg_verifybackup", "pg_waldump")
+PROGRAMS = ("bin/initdb", "bin/postgres", *(f"bin/{name}" for name in CLIENTS), "lib/postgresql", "share")
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a socket's path may have 107 bytes only
@@ -109,6 +110,11 @@ def _place(state: Path) -> Place:
     place = Place(outside / "wheel/pginstall18/bin", outside / "data", outside, user)
     _take_outside(place, home)
     return place
+
+
+def programs(state: Path) -> Path:
+    """Return the folder of PostgreSQL's programs, where the server's user can run them too."""
+    return _place(state).bin
 
 
 def _take_outside(place: Place, home: Path) -> None:

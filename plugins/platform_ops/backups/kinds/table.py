@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.kinds.git import GitRepository
+from platform_ops.backups.kinds.postgres import Postgres
 from platform_ops.backups.kinds.shape import Kind
 from platform_ops.backups.sources import Source
 
-KINDS: Mapping[str, Callable[[Source], Kind]] = {"directory": Directory, "git": GitRepository}
+KINDS: Mapping[str, Callable[[Source], Kind]] = {"directory": Directory, "git": GitRepository, "postgres": Postgres}
