@@ -24,7 +24,8 @@ def test_every_connection_has_real_values_in_the_sandbox() -> None:
 @pytest.mark.parametrize("connection_id", sorted(BY_ID))
 def test_a_connection_holds_dummies_of_the_right_shape(connection_id: str) -> None:
     connection = BY_ID[connection_id]
-    address = urlsplit(connection["host"])
+    # PostgreSQL's is a name without a scheme.
+    address = urlsplit(("https://" if connection["conn_type"] == "postgres" else "") + connection["host"])
     assert address.scheme == "https"
     assert (address.hostname or "").endswith(".example.com")
     assert connection["password"] == DUMMY

@@ -20,9 +20,8 @@ from platform_ops.common.errors import TryAgain
 from platform_ops.systems.postgres.cluster import Cluster
 from platform_ops.systems.postgres.errors import DatabaseMissing, ProgramFailed, QueryFailed, ServerGone
 from platform_ops.systems.postgres.programs import Programs
-
-from .conftest import SUPERUSER
-from .conftest import Source as Server
+from tests.postgres_server import SUPERUSER
+from tests.postgres_server import Source as Server
 
 SHOP = """
 CREATE ROLE clerk LOGIN PASSWORD 'nobody-will-guess' CONNECTION LIMIT 7;
