@@ -34,7 +34,7 @@ READER = "backup_reader"
 SERVER_USER = "nobody"
 START_SECONDS = 60.0
 OUTSIDE = Path("/var/tmp")
-CLIENTS = ("pg_dump", "pg_dumpall", "pg_restore", "psql", "pg_ctl", "pg_basebackup", "pg_verifybackup", "pg_waldump")
+CLIENTS = ("pg_dump", "pg_dumpall", "pg_restore", "psql", "pg_ctl", "pg_basebackup")
 PROGRAMS = ("bin/initdb", "bin/postgres", *(f"bin/{name}" for name in CLIENTS), "lib/postgresql", "share")
 SETTINGS = {
     "listen_addresses": "127.0.0.1",

@@ -56,7 +56,10 @@ class Postgres:
         with ExitStack() as stack:
             sessions = [stack.enter_context(self._hook.session(name)) for name in self._databases]
             snapshots = [session.export() for session in sessions]
-            state, passwords = _state(sessions[0])
+            state = server_state(sessions[0])
+            passwords = bool(
+                sessions[0].value("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')")
+            )
             notes = self._notes(sessions[0], passwords=passwords)
             contents: Contents = {}
             parts = [Part(ROLES, partial(self._write_roles, sessions[0], contents, passwords))]
@@ -148,15 +151,15 @@ def part_name(database: str) -> str:
     return f"{database if _PLAIN.fullmatch(database) else 'hex-' + database.encode().hex()}.dump"
 
 
-def _state(session: Session) -> tuple[dict[str, Any], bool]:
-    """Return what the manifest says of the server, and whether the hashes of passwords can be read."""
-    ((version, superuser, standby, passwords),) = session.rows(
+def server_state(session: Session) -> dict[str, Any]:
+    """Return what the manifest says of a server: its version, where it stands in its log, and its first superuser."""
+    ((version, superuser, standby),) = session.rows(
         "SELECT current_setting('server_version'), (SELECT rolname FROM pg_catalog.pg_roles WHERE oid = 10), "
-        "pg_catalog.pg_is_in_recovery(), pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')"
+        "pg_catalog.pg_is_in_recovery()"
     )
     position = "pg_last_wal_replay_lsn" if standby else "pg_current_wal_lsn"
     lsn = session.value(f"SELECT pg_catalog.{position}()::text")
-    return {"server": str(version), "lsn": str(lsn), "superuser": str(superuser)}, bool(passwords)
+    return {"server": str(version), "lsn": str(lsn), "superuser": str(superuser)}
 
 
 def _of_database(session: Session) -> Contents:

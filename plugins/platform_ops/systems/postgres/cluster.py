@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -26,28 +26,32 @@ LONGEST_SOCKET = 107
 """Bytes that a socket's path may have (unix(7), sun_path)."""
 
 LOG = "server.log"
-_OPTIONS = " ".join(
-    [
-        # Its data is in a backup: when the machine fails meanwhile, the restore begins anew.
-        "-F",
-        f"-p {PORT}",
-        *(
-            f"-c {name}={value}"
-            for name, value in {
-                "listen_addresses": "",
-                "unix_socket_directories": ".",
-                "synchronous_commit": "off",
-                "full_page_writes": "off",
-                "wal_level": "minimal",
-                "max_wal_senders": "0",
-                "archive_mode": "off",
-                "max_wal_size": "4GB",
-                "maintenance_work_mem": "256MB",
-                "lc_messages": "C",
-            }.items()
-        ),
-    ]
-)
+_SETTINGS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_directories": ".",
+    # Its data is in a backup: when the machine fails meanwhile, the restore begins anew.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "archive_mode": "off",
+    "max_wal_size": "4GB",
+    "maintenance_work_mem": "256MB",
+    "lc_messages": "C",
+}
+_ADOPTED = {
+    # What stood in the old server's files is for the old server: addresses, keys, libraries, archives.
+    "config_file": "platform-ops.conf",
+    "hba_file": "platform-ops-hba.conf",
+    "ident_file": "platform-ops.conf",
+    "ssl": "off",
+    "shared_preload_libraries": "",
+    "max_prepared_transactions": "1000",
+}
+"""For a cluster that another server wrote; files are in its folder, where it is started."""
+
 _WATCH = """
 "$1" --silent --wait --timeout="$4" --pgdata="$2" --log="$3" --options="$5" start </dev/null >&2 || exit 1
 echo started
@@ -74,18 +78,36 @@ class Cluster:
         """
         self._check_path()
         self._folder.mkdir(mode=0o700)
-        owner = _server_user()
-        if owner:
-            os.chown(self._folder, *owner)
-            # The server's user has to get to its folder; what else is there stays closed to it.
-            parent = self._folder.parent
-            parent.chmod(parent.stat().st_mode | 0o011)
+        self._hand_over()
         done = self._run(
             "initdb", f"--pgdata={self._folder}", f"--username={superuser}", "--auth-local=trust", "--auth-host=reject",
             "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions",
         )  # fmt: skip
         if done.returncode:
             raise ClusterFailed(f"initdb of {self._folder} failed: {done.stderr.strip()[-600:]}")
+
+    def take_over(self) -> None:
+        """Give what a base backup was extracted to the server's user."""
+        self._folder.chmod(0o700)
+        self._hand_over()
+
+    def set_aside_settings(self) -> None:
+        """Have it start with settings of our own; its own are left as they were."""
+        (self._folder / _ADOPTED["config_file"]).write_text("")
+        (self._folder / _ADOPTED["hba_file"]).write_text("local all all trust\n")
+        for left in self._folder.glob(".s.PGSQL.*"):
+            # A server that has its socket among its data sent the lock along.
+            left.unlink()
+
+    def _hand_over(self) -> None:
+        owner = _server_user()
+        if owner is None:
+            return
+        for path in (self._folder, *self._folder.rglob("*")):
+            os.chown(path, *owner, follow_symlinks=False)
+        # The server's user has to get to its folder; what else is there stays closed to it.
+        parent = self._folder.parent
+        parent.chmod(parent.stat().st_mode | 0o011)
 
     def _check_path(self) -> None:
         path = str(self._folder / f".s.PGSQL.{PORT}")
@@ -113,21 +135,24 @@ class Cluster:
         return how | {"user": owner[0], "group": owner[1], "extra_groups": []} if owner else how
 
     @contextmanager
-    def running(self, user: str) -> Iterator[Server]:
+    def running(self, user: str, settings: Mapping[str, str] = {}) -> Iterator[Server]:
         """Start it, and stop it at the end of the block, whatever the end is.
 
         :param user: the role that asks.
+        :param settings: beside our own, and over them; constants, for they pass a shell.
         :raises ClusterFailed: it does not start; the message has its last words.
         """
         self._check_path()
+        adopted = _ADOPTED if (self._folder / _ADOPTED["config_file"]).exists() else {}
+        options = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, **adopted, **settings}.items())
         watch = subprocess.Popen(
             ["sh", "-c", _WATCH, "watch", self._programs.path("pg_ctl"), str(self._folder),
-             str(self._folder / LOG), str(START_SECONDS), _OPTIONS],
+             str(self._folder / LOG), str(START_SECONDS), options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # A signal to our group must not end the watch before it has stopped the server.
             start_new_session=True,
-            **self._as_server(),
+            **self._as_server() | {"cwd": self._folder},
         )  # fmt: skip
         try:
             if cast("IO[bytes]", watch.stdout).readline() != b"started\n":

@@ -12,7 +12,8 @@ from airflow.sdk import BaseHook
 
 from platform_ops.common.errors import PlatformError
 from platform_ops.common.permissions import CheckedConnection, Finding, State, lasts
-from platform_ops.systems.postgres.errors import BadConnection, DatabaseMissing, LoginRefused
+from platform_ops.systems.postgres.base_backup import ALGORITHM
+from platform_ops.systems.postgres.errors import BadConnection, DatabaseMissing, LoginRefused, ServerGone
 from platform_ops.systems.postgres.models import Server
 from platform_ops.systems.postgres.permissions import CONNECT, CREATEROLE, READ, SUPERUSER, WRITE
 from platform_ops.systems.postgres.programs import Programs, Writable
@@ -137,6 +138,34 @@ class PostgresHook(CheckedConnection, BaseHook):
             # Whatever the program said, in whatever language: a lost snapshot explains it.
             session.confirm()
             raise
+
+    def write_base_backup(self, out: Writable) -> None:
+        """Write the files of the whole server as one tar, with the WAL that makes them consistent and a manifest.
+
+        :raises ServerGone: the server was restarted or stopped meanwhile.
+        """
+        began = self._started_at()
+        try:
+            self.programs.stream(
+                "pg_basebackup",
+                ["--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast",
+                 f"--manifest-checksums={ALGORITHM}", "--label=platform-ops", "--no-password"],
+                self.server.environment(self.maintenance_database),
+                out,
+                what=f"the server at {self.server.address}",
+            )  # fmt: skip
+        except PlatformError as error:
+            if self._started_at() != began:
+                raise ServerGone(
+                    f"PostgreSQL at {self.server.address} was restarted while its files were read. Nothing half is "
+                    "kept; the next try begins anew."
+                ) from error
+            raise
+
+    def _started_at(self) -> datetime:
+        with self.session() as session:
+            found: datetime = session.value("SELECT pg_catalog.pg_postmaster_start_time()")
+        return found
 
     def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
         """Ask the server what the account may do.

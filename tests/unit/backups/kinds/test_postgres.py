@@ -1,26 +1,20 @@
 """Dump, restore and compare, by PostgreSQL's own programs against a server of the tests' own."""
 
 import os
-import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from platform_ops.backups.kinds.postgres import CLUSTER, CONTENTS, ROLES, Postgres, part_name
-from platform_ops.backups.points import Manifest
-from platform_ops.backups.sources import Retention, Source, Tier
-from platform_ops.backups.streams import Reader
 from platform_ops.common.errors import TryAgain
 from platform_ops.systems.postgres.cluster import Cluster
 from platform_ops.systems.postgres.errors import DatabaseMissing, ProgramFailed, QueryFailed, ServerGone
 from platform_ops.systems.postgres.programs import Programs
-from tests.postgres_server import SUPERUSER
+from tests.postgres_server import SUPERUSER, Collected, catalogued, end_server, take
 from tests.postgres_server import Source as Server
 
 SHOP = """
@@ -39,58 +33,12 @@ ALTER TABLE stock.item OWNER TO clerk;
 QUERY = "SELECT count(*), max(name) FROM stock.item"
 
 
-@dataclass
-class Point:
-    """A point in memory."""
-
-    manifest: Manifest
-    parts: dict[str, bytes]
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[Reader]:
-        import io
-
-        yield io.BytesIO(self.parts[name])
-
-
-class Collected:
-    """Takes bytes, and does something at the first."""
-
-    def __init__(self, at_first: Callable[[], object] = lambda: None) -> None:
-        self.data = bytearray()
-        self._at_first = at_first
-
-    def write(self, data: bytes, /) -> int:
-        if not self.data:
-            self._at_first()
-        self.data += data
-        return len(data)
-
-
 def kind(*databases: str, query: str | None = None) -> Postgres:
-    what: dict[str, Any] = {"databases": list(databases)} | ({"query": query} if query else {})
-    day = timedelta(days=1)
-    return Postgres(
-        Source("pg", "postgres", "o@example.com", "pg", what, Tier.NIGHTLY, Retention(1, 0, 0, 0), "s", "backups", None,
-               timedelta(0), day, day, day)
-    )  # fmt: skip
-
-
-def take(source: Postgres) -> Point:
-    """Read a source into a point."""
-    with source.read() as reading:
-        parts = {}
-        for part in reading.parts:
-            out = Collected()
-            part.write(out)
-            parts[part.name] = bytes(out.data)
-    now = datetime.now(UTC)
-    manifest = Manifest("pg", "postgres", "p", "r", reading.at, now, now, reading.state, (), reading.tools)
-    return Point(manifest, parts)
+    return Postgres(catalogued(*databases, query=query))
 
 
 @contextmanager
-def restored(point: Point, target: Path) -> Iterator[Server]:
+def restored(target: Path) -> Iterator[Server]:
     """Open a restored cluster, to spoil it."""
     with Cluster(target / CLUSTER, Programs()).running(SUPERUSER) as server:
         yield Server(server)
@@ -114,7 +62,7 @@ def test_what_is_restored_is_what_was_backed_up(shop: Server, target: Path) -> N
     assert point.manifest.state["tables"] == 4
     subject.restore(point, target)
     assert subject.compare(point, target) == []
-    with restored(point, target) as found:
+    with restored(target) as found:
         assert found.sql("SELECT twice(count(*)::int) FROM cheap", "shop") == "138"
         assert found.sql("SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid WHERE rolname = 'clerk'") == "t"
         assert found.sql("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'item'", "shop") == "clerk"
@@ -149,7 +97,7 @@ def test_every_difference_is_found_and_named(shop: Server, target: Path) -> None
     subject = kind("shop")
     point = take(subject)
     subject.restore(point, target)
-    with restored(point, target) as found:
+    with restored(target) as found:
         for spoil in SPOILT:
             found.sql(spoil, "shop")
     told = subject.compare(point, target)
@@ -165,7 +113,7 @@ def test_the_catalogues_query_is_part_of_the_proof(shop: Server, target: Path) -
     point = take(subject)
     subject.restore(point, target)
     assert subject.compare(point, target) == []
-    with restored(point, target) as found:
+    with restored(target) as found:
         found.sql("UPDATE counter SET n = 6", "shop")
     (told,) = subject.compare(point, target)
     assert told.startswith("The catalogue's query is")
@@ -180,7 +128,7 @@ def test_a_query_that_fails_after_a_restore_is_a_difference(shop: Server, target
     subject = kind("shop", query="SELECT count(*) FROM cheap")
     point = take(subject)
     subject.restore(point, target)
-    with restored(point, target) as found:
+    with restored(target) as found:
         found.sql("DROP VIEW cheap", "shop")
     assert "The catalogue's query is 'no answer: " in " ".join(subject.compare(point, target))
 
@@ -197,28 +145,17 @@ def test_a_query_that_the_source_does_not_take_makes_no_point(shop: Server) -> N
 
 def test_what_is_written_meanwhile_is_in_neither_dump_nor_checksums(shop: Server, target: Path) -> None:
     subject = kind("shop", query=QUERY)
-    with subject.read() as reading:
-        shop.sql("DELETE FROM stock.item WHERE id > 100; INSERT INTO parent VALUES (9)", "shop")
-        parts = {}
-        for part in reading.parts:
-            out = Collected()
-            part.write(out)
-            parts[part.name] = bytes(out.data)
-    now = datetime.now(UTC)
-    point = Point(Manifest("pg", "postgres", "p", "r", reading.at, now, now, reading.state, (), reading.tools), parts)
-    assert b"500 rows" in parts[CONTENTS]
+    change = "DELETE FROM stock.item WHERE id > 100; INSERT INTO parent VALUES (9)"
+    point = take(subject, meanwhile=lambda: shop.sql(change, "shop"))
+    assert b"500 rows" in point.parts[CONTENTS]
     subject.restore(point, target)
     assert subject.compare(point, target) == []
 
 
-def end_server(cluster: Path) -> None:
-    os.kill(int((cluster / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
-
-
-def test_a_server_that_ends_during_the_dump_is_a_reason_to_try_again(source: Server) -> None:
+def test_a_server_that_ends_during_the_dump_is_a_reason_to_try_again(mortal_source: Server) -> None:
     # More than pipes and buffers hold, so that the dump is still going on.
-    source.make("big", "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 64) FROM generate_series(1, 20000) n")
-    out = Collected(at_first=lambda: end_server(Path(source.server.host)))
+    mortal_source.make("big", "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 64) FROM generate_series(1, 20000) n")
+    out = Collected(at_first=lambda: end_server(mortal_source.server.host))
     with kind("big").read() as reading:
         parts = {part.name: part for part in reading.parts}
         with pytest.raises(ServerGone, match="restarted or stopped while database 'big' was read") as raised:
@@ -226,11 +163,12 @@ def test_a_server_that_ends_during_the_dump_is_a_reason_to_try_again(source: Ser
     assert isinstance(raised.value, TryAgain)
 
 
-def test_a_server_that_ends_after_the_dump_leaves_no_checksums(shop: Server) -> None:
+def test_a_server_that_ends_before_the_dump_leaves_no_checksums(mortal_source: Server) -> None:
+    mortal_source.make("shop")
     with kind("shop").read() as reading:
         parts = {part.name: part for part in reading.parts}
         parts[ROLES].write(Collected())
-        end_server(Path(shop.server.host))
+        end_server(mortal_source.server.host)
         with pytest.raises(ServerGone):
             parts["shop.dump"].write(Collected())
 
@@ -255,7 +193,7 @@ def test_databases_may_be_called_anything(source: Server, target: Path) -> None:
     assert len(point.parts) == len(HOSTILE) + 2
     subject.restore(point, target)
     assert subject.compare(point, target) == []
-    with restored(point, target) as found:
+    with restored(target) as found:
         assert [found.sql("SELECT n FROM t", name) for name in HOSTILE] == [str(n) for n in range(len(HOSTILE))]
 
 
