@@ -42,6 +42,13 @@ REAL: dict[str, dict[str, Any]] = {
         "login": "{OBJECT_STORE_BACKUP_READER_ACCESS_KEY}",
         "password": "{OBJECT_STORE_BACKUP_READER_SECRET_KEY}",
     },
+    # Airflow's own database, as the account that backs it up.
+    "postgres_airflow": {
+        "host": "127.0.0.1",
+        "port": "{POSTGRES_PORT}",
+        "login": "{POSTGRES_BACKUP_USER}",
+        "password": "{POSTGRES_BACKUP_PASSWORD}",
+    },
     "backup_keys": {"extra": {"recipients": ["{BACKUP_RECIPIENT}", "{BACKUP_SECOND_RECIPIENT}"]}},
     "backup_identity": {"password": "{BACKUP_IDENTITY}"},
     "airflow_api": {

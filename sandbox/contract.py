@@ -113,6 +113,8 @@ def new_environment(base_port: int) -> dict[str, str]:
         "OBJECT_STORE_BACKUP_READER_ACCESS_KEY": "backup-reader",
         "OBJECT_STORE_BACKUP_READER_SECRET_KEY": secrets.token_hex(20),
         "POSTGRES_PORT": str(base_port + PORTS["postgres"]),
+        "POSTGRES_BACKUP_USER": "backup_reader",
+        "POSTGRES_BACKUP_PASSWORD": secrets.token_hex(16),
     } | _backup_keys()
     environment |= {name: f"glpat-{secrets.token_hex(10)}" for name in GITLAB_PEOPLE}
     for role, (user, _) in AIRFLOW_USERS.items():

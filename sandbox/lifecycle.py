@@ -182,6 +182,7 @@ def _start_postgres(run: _Run) -> Record:
         run.state,
         run.port("postgres"),
         password,
+        reader_password=run.environment["POSTGRES_BACKUP_PASSWORD"],
         on_new=lambda: airflow.forget_migration(run.state),
         abandoned=run.abandoned,
     )
