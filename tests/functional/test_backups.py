@@ -3,6 +3,9 @@
 import io
 import json
 import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ import pytest
 from sandbox.airflow_runs import WAITING, Runs
 from tests.functional.world import World
 from tests.waiting import wait_until
+
+SYSTEMS = ("object_store",)
+"""Whose real servers this is run against too."""
 
 BACK_UP, DRILL = "back_up_sources", "drill_restores"
 REPORT, RESTORE = "report_backups", "restore_backup"
@@ -133,6 +139,43 @@ def test_the_repository_of_what_runs_is_proven_too(backups: Backups) -> None:
     assert state == "success", reports
 
 
+def follow(backups: Backups, name: str, folder: Path) -> Path:
+    """Do what RESTORE.md says, with stock tools only, and return the folder it was done in."""
+    missing = [tool for tool in ("age", "zstd", "tar", "git", "sha256sum") if shutil.which(tool) is None]
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"There is no {', '.join(missing)} on the PATH; Debian has packages of that name.")
+    assert missing == []
+    folder.mkdir()
+    for file, body in backups.keys(name).items():
+        (folder / file).write_bytes(body)
+    (folder / "key.txt").write_text(backups.world.environment["BACKUP_IDENTITY"])
+    commands = re.findall(r"```sh\n(.*?)```", (folder / "RESTORE.md").read_text(), flags=re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_directory_comes_back_without_this_software(backups: Backups, tmp_path: Path) -> None:
+    tree = backups.source("stock")
+    backups.point("stock")
+    restored = follow(backups, "stock", tmp_path / "disaster") / "restored"
+    compared = subprocess.run(["diff", "--recursive", "--no-dereference", tree, restored], check=False)
+    assert compared.returncode == 0
+
+
+def test_a_repository_comes_back_without_this_software(backups: Backups, tmp_path: Path) -> None:
+    refs = backups.point("gitops")
+    newest = max(key for key in backups.names("gitops") if key.endswith("manifest.json"))
+    for key in backups.names("gitops"):
+        if not key.startswith(newest.removesuffix("manifest.json")):
+            backups.store.remove_object("backups", key)
+    restored = follow(backups, "gitops", tmp_path / "disaster") / "restored.git"
+    head = subprocess.run(["git", "-C", restored, "symbolic-ref", "HEAD"], check=True, capture_output=True, text=True)
+    assert head.stdout.strip() == refs["state"]["head"]
+
+
 def test_one_flipped_byte_is_found_and_named(backups: Backups) -> None:
     backups.source("spoilt")
     point = backups.point("spoilt")["point"]
@@ -213,6 +256,14 @@ def test_a_dry_run_shows_the_plan_then_the_restore_puts_it_there(backups: Backup
     state, reports = restored(backups, restore(backups, **form, dry_run=False))
     assert state == "failed"
     assert "is not empty" in reports["plan_restore"]["summary"]
+
+
+@pytest.mark.parametrize("name", ["gitops", "airflow-database"])
+def test_every_kind_is_restored_by_the_form(backups: Backups, name: str) -> None:
+    backups.point(name)
+    state, reports = restored(backups, restore(backups, source=name, target=str(backups.files / name), dry_run=False))
+    assert state == "success", reports
+    assert reports["compare_restore"]["outcome"] == "done"
 
 
 def test_production_waits_for_a_yes_that_is_not_the_starters(backups: Backups, kept: Path) -> None:

@@ -29,7 +29,8 @@ KEYS = sorted(name for name, connection in BY_ID.items() if connection["conn_typ
 @pytest.mark.parametrize("connection_id", sorted(set(BY_ID) - set(KEYS)))
 def test_a_connection_holds_dummies_of_the_right_shape(connection_id: str) -> None:
     connection = BY_ID[connection_id]
-    address = urlsplit(connection["host"])
+    # PostgreSQL's is a name without a scheme.
+    address = urlsplit(("https://" if connection["conn_type"] == "postgres" else "") + connection["host"])
     assert address.scheme == "https"
     assert (address.hostname or "").endswith(".example.com")
     assert connection["password"] == DUMMY
