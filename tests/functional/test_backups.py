@@ -114,9 +114,9 @@ def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -
     backups.source("tree")
     state, reports = backups.run(BACK_UP, "tree", "gitops")
     assert state == "success", reports
-    assert {step: reports[step]["outcome"] for step in STEPS} == {
-        "check_policy": "done", "copy_source": "done", "verify_point": "done", "prune_points": "not needed",
-    }  # fmt: skip
+    # The run that the schedule owes a new installation may have copied it before, to a point that goes now.
+    assert reports["prune_points"]["outcome"] in ("done", "not needed")
+    assert {reports[step]["outcome"] for step in STEPS[:-1]} == {"done"}
     assert reports["record_evidence"]["facts"]["verdict"] == "done"
     stored = backups.keys("tree")
     assert set(stored) == {"files.tar.zst.age", "index.jsonl.zst.age", "RESTORE.md", "manifest.json", "verified.json"}
