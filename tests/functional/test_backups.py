@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from sandbox.airflow_runs import WAITING, Runs
 from tests.functional.world import World
+from tests.programs import stock_tool
 from tests.waiting import wait_until
 
 SYSTEMS = ("object_store",)
@@ -116,9 +116,9 @@ def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -
     backups.source("tree")
     state, reports = backups.run(BACK_UP, "tree", "gitops")
     assert state == "success", reports
-    assert {step: reports[step]["outcome"] for step in STEPS} == {
-        "check_policy": "done", "copy_source": "done", "verify_point": "done", "prune_points": "not needed",
-    }  # fmt: skip
+    # The run that the schedule owes a new installation may have copied it before, to a point that goes now.
+    assert reports["prune_points"]["outcome"] in ("done", "not needed")
+    assert {reports[step]["outcome"] for step in STEPS[:-1]} == {"done"}
     assert reports["record_evidence"]["facts"]["verdict"] == "done"
     stored = backups.keys("tree")
     assert set(stored) == {"files.tar.zst.age", "index.jsonl.zst.age", "RESTORE.md", "manifest.json", "verified.json"}
@@ -141,17 +141,20 @@ def test_the_repository_of_what_runs_is_proven_too(backups: Backups) -> None:
 
 def follow(backups: Backups, name: str, folder: Path) -> Path:
     """Do what RESTORE.md says, with stock tools only, and return the folder it was done in."""
-    missing = [tool for tool in ("age", "zstd", "tar", "git", "sha256sum") if shutil.which(tool) is None]
-    if missing and os.environ.get("CI") != "true":
-        pytest.skip(f"There is no {', '.join(missing)} on the PATH; Debian has packages of that name.")
-    assert missing == []
+    # Where `age` had to be built, it is not on the PATH yet.
+    tools = dict.fromkeys(str(stock_tool(name).parent) for name in ("age", "zstd", "tar", "git", "sha256sum"))
     folder.mkdir()
     for file, body in backups.keys(name).items():
         (folder / file).write_bytes(body)
     (folder / "key.txt").write_text(backups.world.environment["BACKUP_IDENTITY"])
     commands = re.findall(r"```sh\n(.*?)```", (folder / "RESTORE.md").read_text(), flags=re.DOTALL)
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)], cwd=folder, capture_output=True, text=True, check=False
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+        cwd=folder,
+        env=os.environ | {"PATH": os.pathsep.join([os.environ["PATH"], *tools])},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
