@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from platform_ops.backups.kinds.airflow import AirflowInstallation
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.kinds.git import GitRepository
 from platform_ops.backups.kinds.postgres import Postgres
@@ -16,4 +17,9 @@ def _postgres(source: Source) -> Kind:
     return PostgresFiles(source) if source.what.get("method") == "physical" else Postgres(source)
 
 
-KINDS: Mapping[str, Callable[[Source], Kind]] = {"directory": Directory, "git": GitRepository, "postgres": _postgres}
+KINDS: Mapping[str, Callable[[Source], Kind]] = {
+    "airflow": AirflowInstallation,
+    "directory": Directory,
+    "git": GitRepository,
+    "postgres": _postgres,
+}
