@@ -180,7 +180,7 @@ def test_a_quorum_that_was_raised_meanwhile_is_not_met_by_who_was_asked_before(r
     change(web, "quorum: 2", "quorum: 1")
     answer(ready, GATES[0], "paula")
     change(web, "quorum: 1", "quorum: 2")
-    not_asked(ready, "the quorum has changed")
+    not_asked(ready, "what the request showed has changed")
     answer(ready, GATES[1], "quentin")
     assert "paula approved something else" in refused(ready, ApprovalForeign)["summary"]
 
