@@ -127,7 +127,8 @@ def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -
     (proof,) = backups.proofs("tree")
     facts = reports["drill_restore"]["facts"]
     assert (proof["proven"], proof["point"]) == (True, facts["point"])
-    assert 0 < proof["rto_seconds"] < facts["rto_target_seconds"]
+    # A restore of a few files takes less than what is told.
+    assert 0 <= proof["rto_seconds"] < facts["rto_target_seconds"]
     assert 0 < proof["rpo_seconds"] < facts["rpo_target_seconds"]
 
 
