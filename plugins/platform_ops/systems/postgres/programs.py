@@ -23,7 +23,13 @@ BIN = "PLATFORM_OPS_POSTGRES_BIN"
 """Environment variable with the folder of the programs, where PATH has none or older ones."""
 
 _CHUNK = 256 * 1024
-_CLOSED = {"LC_ALL": "C", "TZ": "UTC", "HOME": os.devnull, "PGPASSFILE": os.devnull, "PGSERVICEFILE": os.devnull}
+_CLOSED = {
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "HOME": os.devnull,
+    "PGPASSFILE": f"{os.devnull}/none",
+    "PGSERVICEFILE": os.devnull,
+}
 
 
 class Readable(Protocol):

@@ -38,7 +38,7 @@ def test_the_password_is_in_the_environment_and_in_no_argument(programs: Program
     arguments, _, environment = told.partition("\n")
     assert arguments == "--format=custom"
     assert {"PGPASSWORD=a-good-password", "PGDATABASE=a=b", "PGHOST=db.test", "PGPORT=5433", "PGUSER=reader",
-            "PGSSLMODE=verify-full", "PGSSLROOTCERT=system", "PGPASSFILE=/dev/null"} <= set(environment.splitlines())  # fmt: skip
+            "PGSSLMODE=verify-full", "PGSSLROOTCERT=system", "PGPASSFILE=/dev/null/none"} <= set(environment.splitlines())  # fmt: skip
     assert "a-good-password" not in repr(SERVER)
 
 
