@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from platform_ops.backups.kinds.shape import Kind, Reading
-from platform_ops.backups.points import MANIFEST, RESTORE_TEXT, Manifest, sha256
+from platform_ops.backups.depositing import Deposit
+from platform_ops.backups.kinds.shape import Kind, Part, Reading, Shares
+from platform_ops.backups.points import RESTORE_TEXT, Manifest, Member, sha256
 from platform_ops.backups.restoring import restore_text
 from platform_ops.backups.sources import Source
 from platform_ops.backups.store import Points
@@ -21,26 +22,32 @@ def copy(
     *,
     run_id: str,
     recipients: Sequence[str],
+    key: str = "",
     told: Callable[[int], object],
 ) -> tuple[Manifest, str, list[str]]:
     """Read a source into a point and commit it; return the manifest, its sha256 and what a person should know.
 
     :param point: must not exist yet; what an earlier try left of it is written over.
+    :param key: of those who copy; kinds that share contents between points need it where the source is encrypted.
     :param told: called with the number of each run of plain bytes.
     """
     began = datetime.now(UTC)
     points.hook.abort_uploads(points.bucket, points.key(point, ""))
+    if isinstance(kind, Shares):
+        kind.share(Deposit(points, point, recipients, key, told))
     with kind.read() as reading:
-        members = tuple(
-            points.write(point, _stored_name(part.name, recipients), part.write, recipients, told)
-            for part in reading.parts
-        )
+        members = tuple(_write(points, point, part, recipients, told) for part in reading.parts)
     manifest = _manifest(source, reading, point, run_id, began, recipients)
-    manifest = replace(manifest, members=members, ended_at=datetime.now(UTC))
+    manifest = replace(manifest, members=members, contents=reading.contents(), ended_at=datetime.now(UTC))
     text = restore_text(manifest, points.bucket, kind.commands(manifest)).encode()
     points.hook.put(points.bucket, points.key(point, RESTORE_TEXT), text, "text/markdown")
     manifest = replace(manifest, restore_text_sha256=sha256(text))
     return manifest, points.commit(manifest), reading.notes
+
+
+def _write(points: Points, point: str, part: Part, recipients: Sequence[str], told: Callable[[int], object]) -> Member:
+    readers = recipients if part.readers is None else part.readers
+    return points.write(point, _stored_name(part.name, readers), part.write, readers, told)
 
 
 def _stored_name(name: str, recipients: Sequence[str]) -> str:
@@ -67,4 +74,4 @@ def _manifest(
 
 def exists(points: Points, point: str) -> bool:
     """Say whether a point was committed."""
-    return points.has(point, MANIFEST)
+    return points.exists(point)

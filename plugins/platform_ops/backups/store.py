@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from platform_ops.backups.errors import Corrupt, NoPoint
+from platform_ops.backups.errors import Corrupt, GivenUp, NoPoint
 from platform_ops.backups.points import (
+    CLAIM,
     MANIFEST,
     PROOF,
     VERIFIED,
@@ -63,10 +64,22 @@ class Points:
         """Return where a part of a point lies."""
         return prefix(self.source, point) + name
 
+    def parts(self, point: str) -> dict[str, int]:
+        """Return the names of what lies in a point, each with its size."""
+        start = prefix(self.source, point)
+        return {key.removeprefix(start): size for key, size in self.hook.objects(self.bucket, start)}
+
+    def folders(self) -> list[str]:
+        """Return what looks like points: those that exist, and those that something is left of."""
+        return [name for name in self.hook.folders(self.bucket, f"{self.source}/") if is_point(name)]
+
+    def exists(self, point: str) -> bool:
+        """Say whether a point exists: it has a manifest, and not the empty one of a point that was given up."""
+        return self.parts(point).get(MANIFEST, 0) > 0
+
     def all(self) -> list[str]:
         """Return the points that exist, the newest first; what never got its manifest is none."""
-        found = [name for name in self.hook.folders(self.bucket, f"{self.source}/") if is_point(name)]
-        return sorted((point for point in found if self.has(point, MANIFEST)), reverse=True)
+        return sorted(filter(self.exists, self.folders()), reverse=True)
 
     def has(self, point: str, name: str) -> bool:
         """Say whether a part of a point is there."""
@@ -79,8 +92,15 @@ class Points:
 
     def unfinished(self) -> list[str]:
         """Return what looks like points and has no manifest."""
-        found = [name for name in self.hook.folders(self.bucket, f"{self.source}/") if is_point(name)]
-        return [point for point in found if not self.has(point, MANIFEST)]
+        return [point for point in self.folders() if not self.has(point, MANIFEST)]
+
+    def give_up(self, point: str) -> bool:
+        """Keep an unfinished point from ever being committed, by an empty manifest; False when it just was."""
+        return self.hook.put_new(self.bucket, self.key(point, MANIFEST), b"")
+
+    def given_up(self) -> list[str]:
+        """Return the points that were given up."""
+        return [point for point in self.folders() if self.parts(point).get(MANIFEST) == 0]
 
     def manifest(self, point: str) -> tuple[Manifest, str]:
         """Return a point's manifest and its sha256.
@@ -89,7 +109,7 @@ class Points:
         :raises BadManifest: what lies there is no manifest of this point.
         """
         body = self.hook.read(self.bucket, self.key(point, MANIFEST)) if is_point(point) else None
-        if body is None:
+        if not body:
             raise NoPoint(f"{self.source} has no point {point[:60]!r}.")
         return read_manifest(body, self.source, point), sha256(body)
 
@@ -97,7 +117,15 @@ class Points:
         """Write the manifest, which makes the point exist, and return its sha256."""
         body = write_manifest(manifest)
         key = self.key(manifest.point, MANIFEST)
-        if not self.hook.put_new(self.bucket, key, body) and self.hook.read(self.bucket, key) != body:
+        if self.hook.put_new(self.bucket, key, body):
+            return sha256(body)
+        found = self.hook.read(self.bucket, key)
+        if found == b"":
+            raise GivenUp(
+                f"Point {manifest.point} of {self.source} was given up while it was copied: a newer point exists, and "
+                "what this one had stored was deleted. Start back_up_sources again for a point of now."
+            )
+        if found != body:
             raise Corrupt(f"{key} was written by another copy of this task; clear the task, which adopts it.")
         return sha256(body)
 
@@ -144,7 +172,8 @@ class Points:
             stored, plain = Counter(), Counter()
             with self.hook.stream(self.bucket, self.key(point, member.name)) as body:
                 reader = CountingReader(body, stored)
-                decode(reader, CountingWriter(pipe, plain), identity)
+                # A part that reveals nothing is not encrypted, whatever the rest of its point is.
+                decode(reader, CountingWriter(pipe, plain), identity if member.name.endswith(".age") else None)
                 while reader.read(CHUNK):
                     pass
             self._compare(point, member, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
@@ -176,9 +205,13 @@ class Points:
             facts={"object": self.key(point, member.name)},
         )
 
-    def remove(self, point: str) -> None:
-        """Delete a point: its manifest first, so that a kill in between leaves no half point."""
-        keys = list(self.hook.keys(self.bucket, prefix(self.source, point)))
-        first = [self.key(point, name) for name in (MANIFEST, VERIFIED, PROOF)]
-        for key in sorted(keys, key=lambda key: (key not in first, key)):
-            self.hook.remove(self.bucket, key)
+    def unmake(self, point: str) -> None:
+        """Delete a point's manifest and what was found of it; the rest is no point any more."""
+        for name in (MANIFEST, VERIFIED, PROOF):
+            self.hook.remove(self.bucket, self.key(point, name))
+
+    def clear(self, point: str) -> None:
+        """Delete what is left of a point but an empty manifest, its claims last: they say that something is left."""
+        names = [name for name in self.parts(point) if name != MANIFEST]
+        for name in sorted(names, key=lambda name: (name.startswith(CLAIM), name)):
+            self.hook.remove(self.bucket, self.key(point, name))

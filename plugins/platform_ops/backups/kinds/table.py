@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from platform_ops.backups.kinds.bucket import Bucket
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.kinds.git import GitRepository
 from platform_ops.backups.kinds.shape import Kind
 from platform_ops.backups.sources import Source
 
-KINDS: Mapping[str, Callable[[Source], Kind]] = {"directory": Directory, "git": GitRepository}
+KINDS: Mapping[str, Callable[[Source], Kind]] = {"bucket": Bucket, "directory": Directory, "git": GitRepository}
