@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 PYTHON := python3.12 python3.13 python3.11 python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test test-nightly bench docs down lock
+.PHONY: help setup demo fix check test real test-real test-nightly bench docs down lock
 .DELETE_ON_ERROR:
 
 help: ## Show this list.
@@ -32,6 +32,14 @@ check: setup ## Check format, style, types, the direction of imports, and fail p
 
 test: setup ## Run the tests.
 	$(PY) -m pytest
+
+real: setup ## Build the real servers and tools for tests into the user's cache; needs Go, the first time minutes.
+	$(PY) -m sandbox build
+
+test-real: setup ## Run what touches the object store against MinIO and versitygw instead of the stand-in.
+	$(PY) -m pytest -m real tests/real
+	SANDBOX_REAL=object_store=minio $(PY) -m pytest -m real tests/functional
+	SANDBOX_REAL=object_store=versitygw $(PY) -m pytest -m real tests/functional
 
 test-nightly: setup ## Build the image and try it; needs root, the network and the packages buildah and mmdebstrap.
 	$(PY) -m pytest -m nightly --capture=no

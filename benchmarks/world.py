@@ -139,7 +139,7 @@ def world(count: int, tasks: int) -> Iterator[World]:
             path.unlink()
         for name in services:
             (home / "include" / "services" / f"{name}.yaml").write_text(template.replace("storefront", name))
-        shutil.copytree(ROOT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__", "upkeep"))
+        shutil.copytree(ROOT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__", "backups", "upkeep"))
         (home / "dags" / "empty_tasks.py").write_text(EMPTY_DAG.format(count=tasks))
         try:
             lifecycle.up(state, _free_base_port(), home)

@@ -14,6 +14,7 @@ from platform_ops.systems.harbor import permissions as harbor
 from platform_ops.systems.jenkins import permissions as jenkins
 from platform_ops.systems.kubernetes import permissions as kubernetes
 from platform_ops.systems.object_store import permissions as object_store
+from platform_ops.systems.postgres import permissions as postgres
 from platform_ops.upkeep import airflow_permissions
 
 PAGE = Path(__file__).with_name("connections.md")
@@ -25,6 +26,7 @@ TABLES: Mapping[str, Sequence[Permission]] = {
     "Argo CD": argocd.PERMISSIONS,
     "Kubernetes": kubernetes.PERMISSIONS,
     "object store": object_store.PERMISSIONS,
+    "PostgreSQL": postgres.PERMISSIONS,
     "Airflow, reading": airflow_permissions.READER,
     "Airflow, starting": airflow_permissions.STARTER,
 }

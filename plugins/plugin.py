@@ -11,7 +11,7 @@ from platform_ops.web.lazy import LazyApp
 
 
 class PlatformOps(AirflowPlugin):
-    """The run page, the list of releases and the webhook receiver."""
+    """The run page, the lists of releases and backups, and the webhook receiver."""
 
     name = "platform_ops"
     fastapi_apps = [  # noqa: RUF012 - Airflow's base class declares plain lists
@@ -27,5 +27,11 @@ class PlatformOps(AirflowPlugin):
             "href": "/platform-ops/runs/{DAG_ID}/{RUN_ID}?embedded=1",
             "destination": "dag_run",
             "url_route": "release",
-        }
+        },
+        {
+            "name": "Backups",
+            "href": "/platform-ops/backups?embedded=1",
+            "destination": "nav",
+            "url_route": "platform-ops-backups",
+        },
     ]

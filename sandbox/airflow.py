@@ -104,6 +104,7 @@ def airflow_environment(environment: Mapping[str, str], state: Path, home: Path)
         | {
             "AIRFLOW_HOME": str(state / "airflow"),
             "PLATFORM_OPS_HOME": str(home),
+            "PLATFORM_OPS_POSTGRES_BIN": str(postgres.program_folder(state)),
             FOLDER: str(fail_points.folder(state)),
             "PYTHONPATH": processes.python_path(),
         }

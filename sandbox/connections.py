@@ -34,13 +34,20 @@ REAL: dict[str, dict[str, Any]] = {
     },
     "backup_store": {
         "host": "{OBJECT_STORE_URL}",
-        "login": "{OBJECT_STORE_ACCESS_KEY}",
-        "password": "{OBJECT_STORE_SECRET_KEY}",
+        "login": "{OBJECT_STORE_BACKUP_WRITER_ACCESS_KEY}",
+        "password": "{OBJECT_STORE_BACKUP_WRITER_SECRET_KEY}",
     },
     "backup_reader": {
         "host": "{OBJECT_STORE_URL}",
-        "login": "{OBJECT_STORE_ACCESS_KEY}",
-        "password": "{OBJECT_STORE_SECRET_KEY}",
+        "login": "{OBJECT_STORE_BACKUP_READER_ACCESS_KEY}",
+        "password": "{OBJECT_STORE_BACKUP_READER_SECRET_KEY}",
+    },
+    # Airflow's own database, as the account that backs it up.
+    "postgres_airflow": {
+        "host": "127.0.0.1",
+        "port": "{POSTGRES_PORT}",
+        "login": "{POSTGRES_BACKUP_USER}",
+        "password": "{POSTGRES_BACKUP_PASSWORD}",
     },
     "backup_keys": {"extra": {"recipients": ["{BACKUP_RECIPIENT}", "{BACKUP_SECOND_RECIPIENT}"]}},
     "backup_identity": {"password": "{BACKUP_IDENTITY}"},

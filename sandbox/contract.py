@@ -20,9 +20,14 @@ PORTS = {
     "kubernetes_rc": 6,
     "kubernetes_prod": 7,
     "object_store": 8,
+    # Where a real object store listens, behind the fault layer that has the port above.
+    "object_store_server": 9,
     "postgres": 10,
 }
 """Port of each server, counted from the base port."""
+
+STAND_IN = "stand-in"
+"""What plays a system that could have a real server (`<SYSTEM>_SERVER`)."""
 
 AIRFLOW_USERS = {
     "ADMIN": ("admin", "ADMIN"),
@@ -99,10 +104,17 @@ def new_environment(base_port: int) -> dict[str, str]:
         "KUBERNETES_READER_TOKEN": web_token(
             iss="kubernetes/serviceaccount", sub="system:serviceaccount:platform-ops:releases"
         ),
+        "OBJECT_STORE_SERVER": STAND_IN,
         "OBJECT_STORE_URL": url("object_store"),
         "OBJECT_STORE_ACCESS_KEY": "platform-ops",
         "OBJECT_STORE_SECRET_KEY": secrets.token_hex(20),
+        "OBJECT_STORE_BACKUP_WRITER_ACCESS_KEY": "backup-writer",
+        "OBJECT_STORE_BACKUP_WRITER_SECRET_KEY": secrets.token_hex(20),
+        "OBJECT_STORE_BACKUP_READER_ACCESS_KEY": "backup-reader",
+        "OBJECT_STORE_BACKUP_READER_SECRET_KEY": secrets.token_hex(20),
         "POSTGRES_PORT": str(base_port + PORTS["postgres"]),
+        "POSTGRES_BACKUP_USER": "backup_reader",
+        "POSTGRES_BACKUP_PASSWORD": secrets.token_hex(16),
     } | _backup_keys()
     environment |= {name: f"glpat-{secrets.token_hex(10)}" for name in GITLAB_PEOPLE}
     for role, (user, _) in AIRFLOW_USERS.items():

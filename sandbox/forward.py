@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-from starlette.types import Receive, Scope, Send
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sandbox import effects
 
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
@@ -72,3 +78,37 @@ async def _sent(receive: Receive) -> AsyncIterator[bytes]:
         yield message.get("body", b"")
         if not message.get("more_body"):
             return
+
+
+class Counted:
+    """ASGI middleware that counts what a server did and answers `GET /_sandbox/state` with it.
+
+    :param effect: what happened when a request (method, path, query) had succeeded; None for nothing.
+    :param file: keeps the counts over a restart.
+    """
+
+    def __init__(self, app: ASGIApp, effect: Callable[[str, str, str], str | None], file: Path) -> None:
+        self._app = app
+        self._effect = effect
+        self._file = file
+        self._counts = Counter(json.loads(file.read_text())) if file.exists() else Counter[str]()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/_sandbox/state":
+            await JSONResponse(effects.state(self._counts))(scope, receive, send)
+            return
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < httpx.codes.MULTIPLE_CHOICES:
+                self._happened(scope)
+            await send(message)
+
+        await self._app(scope, receive, counting)
+
+    def _happened(self, scope: Scope) -> None:
+        kind = self._effect(scope["method"], scope["raw_path"].decode("ascii"), scope["query_string"].decode("ascii"))
+        if kind:
+            self._counts[kind] += 1
+            new = self._file.with_suffix(".new")
+            new.write_text(json.dumps(self._counts))
+            new.replace(self._file)

@@ -10,12 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sandbox import airflow, connections, contract, fail_points, postgres, processes
 from sandbox.processes import ROOT, AbandonedError, Record, SandboxError
+from sandbox.real import programs, table
 
-STAND_INS = tuple(name for name in contract.PORTS if name not in ("airflow", "postgres"))
+PORT_OF = {"airflow": "airflow-api-server", "object_store_server": "object_store"}
+"""Who listens on a port that bears another name."""
+
+STAND_INS = tuple(name for name in contract.PORTS if name not in PORT_OF and name != postgres.NAME)
+"""What stands before the outside world's addresses; real servers run behind it."""
+
 SYSTEMS = (postgres.NAME, *STAND_INS, *airflow.COMPONENTS)
 """Every server's name, in the order of starting."""
 
@@ -24,9 +31,6 @@ STAND_IN_SECONDS = 90.0
 STOP_SECONDS = 10.0
 MARK = "this-is-a-platform-ops-sandbox"
 """A file of this name makes a folder a state folder; without it nothing is ever removed."""
-
-PORT_OF = {"airflow": "airflow-api-server"}
-"""Who listens on a port that bears another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +62,25 @@ def expand(system: str) -> tuple[str, ...]:
     return tuple(airflow.COMPONENTS) if system == "airflow" else (system,)
 
 
-def up(state: Path, base_port: int | None = None, home: Path | None = None) -> None:
+def up(
+    state: Path,
+    base_port: int | None = None,
+    home: Path | None = None,
+    real: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Start what does not run yet, and wait until everything works.
 
     :param base_port: by default what the state folder has, else 18000.
     :param home: PLATFORM_OPS_HOME of Airflow and the seed; by default what the state folder has, else the project.
+    :param real: the real server for each system that shall have one; by default what the state folder has.
 
     :raises SandboxError: a port is taken, a server died or took too long, a DAG file can't be imported.
     """
     _claim(state)
     with processes.alone(state):
-        run = _run(state, _contract(state, base_port, home))
+        run = _run(state, _contract(state, base_port, home, real))
+        for server in filter(None, (table.chosen(run.environment, system) for system in table.SERVERS)):
+            programs.get(server.program, run.tell)
         _clear_dead(run)
         _require_free_ports(run, SYSTEMS)
         contract.write(state, run.environment)
@@ -85,7 +97,9 @@ def _claim(state: Path) -> None:
     (state / MARK).touch()
 
 
-def _contract(state: Path, base_port: int | None, home: Path | None) -> dict[str, str]:
+def _contract(
+    state: Path, base_port: int | None, home: Path | None, real: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     known = contract.read(state) if (state / "env").exists() else {}
     base = base_port or (contract.base_port(known) if known else DEFAULT_BASE_PORT)
     if not 1024 <= base <= 65_000:
@@ -101,7 +115,14 @@ def _contract(state: Path, base_port: int | None, home: Path | None) -> dict[str
         raise SandboxError(f"{new_home} can't be PLATFORM_OPS_HOME: it has no folder include/. Name one with --home.")
     if new_home != old_home and any(processes.running(state, name) for name in airflow.COMPONENTS):
         raise SandboxError(f"Airflow runs with --home {old_home}; stop it with `down` before it gets another.")
-    return contract.new_environment(base) | known | {"PLATFORM_OPS_HOME": new_home}
+    players = {table.variable(system): server for system, server in real.items()}
+    for name in players.keys() & known:
+        if players[name] != known[name]:
+            raise SandboxError(
+                f"{name} of {state} is {known[name]}, and its data hold what was stored there. Leave --real out, "
+                "choose another folder with --state, or remove this one with `down --purge`."
+            )
+    return contract.new_environment(base) | known | players | {"PLATFORM_OPS_HOME": new_home}
 
 
 def _clear_dead(run: _Run) -> None:
@@ -161,6 +182,7 @@ def _start_postgres(run: _Run) -> Record:
         run.state,
         run.port("postgres"),
         password,
+        reader_password=run.environment["POSTGRES_BACKUP_PASSWORD"],
         on_new=lambda: airflow.forget_migration(run.state),
         abandoned=run.abandoned,
     )
@@ -172,6 +194,8 @@ def _start_stand_in(run: _Run, name: str) -> Record:
     record = ran = processes.running(run.state, name)
     if record is None:
         command = [airflow.PYTHON, "-m", "sandbox.serve", name, "--state", str(run.state)]
+        if server := table.chosen(run.environment, name):
+            command += ["--program", str(programs.get(server.program, run.tell))]
         variables = processes.clean_environment({"PYTHONPATH": processes.python_path()})
         record = processes.launch(run.state, name, command, variables)
     port = run.port(name)

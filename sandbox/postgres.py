@@ -29,10 +29,13 @@ from sandbox.processes import Record, SandboxError
 NAME = "postgres"
 USER = "airflow"
 DATABASE = "airflow"
+READER = "backup_reader"
+"""The account that backs the database up: it reads everything, the hashes of passwords too, and changes nothing."""
 SERVER_USER = "nobody"
 START_SECONDS = 60.0
 OUTSIDE = Path("/var/tmp")
-PROGRAMS = ("bin/initdb", "bin/postgres", "lib/postgresql", "share")
+CLIENTS = ("pg_dump", "pg_dumpall", "pg_restore", "psql", "pg_ctl", "pg_basebackup")
+PROGRAMS = ("bin/initdb", "bin/postgres", *(f"bin/{name}" for name in CLIENTS), "lib/postgresql", "share")
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a socket's path may have 107 bytes only
@@ -106,9 +109,26 @@ def _place(state: Path) -> Place:
         if home.exists():
             _give(home, user)
         return Place(_installed() / "bin", home, user=user)
-    place = Place(outside / "wheel/pginstall18/bin", outside / "data", outside, user)
+    place = Place(_outside_bin(outside), outside / "data", outside, user)
     _take_outside(place, home)
     return place
+
+
+def programs(state: Path) -> Path:
+    """Bring PostgreSQL's programs where the server's user can run them, and return their folder."""
+    return _place(state).bin
+
+
+def program_folder(state: Path) -> Path:
+    """Return the folder that the server's programs are in, or will be."""
+    outside = outside_folder(state)
+    if os.geteuid() == 0 and (outside.exists() or not _reaches(_server_user(), state)):
+        return _outside_bin(outside)
+    return _installed() / "bin"
+
+
+def _outside_bin(outside: Path) -> Path:
+    return outside / "wheel/pginstall18/bin"
 
 
 def _take_outside(place: Place, home: Path) -> None:
@@ -171,11 +191,13 @@ def start(
     port: int,
     password: str,
     *,
+    reader_password: str = "",
     on_new: Callable[[], object] = lambda: None,
     abandoned: threading.Event | None = None,
 ) -> Record:
     """Start the server, with a new database when there is none, and wait until it answers.
 
+    :param reader_password: of the account that makes backups; without one there is no such account.
     :param on_new: called before a new, empty database is made.
     """
     running = processes.running(state, NAME)
@@ -194,7 +216,7 @@ def start(
             folder=place.data,
             stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for clients to leave
         )
-    processes.wait_until(running, lambda: _has_database(port, password), START_SECONDS, abandoned)
+    processes.wait_until(running, lambda: _has_database(port, password, reader_password), START_SECONDS, abandoned)
     return running
 
 
@@ -239,8 +261,8 @@ def _initialise(place: Place, password: str) -> None:
     partial.rename(place.data)
 
 
-def _has_database(port: int, password: str) -> bool:
-    """Make Airflow's database unless it is there; False while the server does not answer yet."""
+def _has_database(port: int, password: str, reader_password: str) -> bool:
+    """Make Airflow's database and the reader unless they are there; False while the server does not answer yet."""
     import psycopg2  # type: ignore[import-untyped]
 
     try:
@@ -260,6 +282,10 @@ def _has_database(port: int, password: str) -> bool:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
             if cursor.fetchone() is None:
                 cursor.execute(f"CREATE DATABASE {DATABASE}")
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (READER,))
+            if reader_password and cursor.fetchone() is None:
+                cursor.execute(f"CREATE ROLE {READER} LOGIN PASSWORD %s IN ROLE pg_read_all_data", (reader_password,))
+                cursor.execute(f"GRANT SELECT ON pg_catalog.pg_authid TO {READER}")
     finally:
         connection.close()
     return True

@@ -67,6 +67,7 @@ class _Stat:
     state: str
     session: int
     started: int
+    threads: int
 
 
 def _stat(pid: int) -> _Stat | None:
@@ -76,7 +77,7 @@ def _stat(pid: int) -> _Stat | None:
         return None
     # The second field is the command in parentheses and may itself hold spaces and parentheses.
     fields = text.rpartition(")")[2].split()
-    return _Stat(pid, state=fields[0], session=int(fields[3]), started=int(fields[19]))
+    return _Stat(pid, state=fields[0], session=int(fields[3]), started=int(fields[19]), threads=int(fields[17]))
 
 
 def _boot() -> str:
@@ -86,7 +87,10 @@ def _boot() -> str:
 def _session(leader: int) -> list[int]:
     """Return the living processes of a session."""
     stats = (_stat(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return [stat.pid for stat in stats if stat and stat.session == leader and stat.state not in "ZX"]
+    # A zombie whose other threads are still dying has not closed its ports yet.
+    return [
+        stat.pid for stat in stats if stat and stat.session == leader and (stat.state not in "ZX" or stat.threads > 1)
+    ]
 
 
 def _reap() -> None:

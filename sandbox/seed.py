@@ -5,15 +5,12 @@ Every step looks first whether its work is there, so an interrupted seed is fini
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shutil
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,16 +21,16 @@ from ruamel.yaml import YAML
 from platform_ops.delivery.pins import Pin, write_pin
 from platform_ops.delivery.policies import make_proof, proof_key, tree_tag
 from platform_ops.delivery.services import Service, Target, service_from
-from platform_ops.evidence.document import BUCKET
+from sandbox import buckets
 from sandbox.checkout import Checkout
 from sandbox.oci import push_image
 from sandbox.processes import ROOT, SandboxError
+from sandbox.real.table import chosen
 from sandbox.stand_ins.jenkins import FOLDER
 from sandbox.stand_ins.jenkins_controller import job_config
 
 SOURCES = ROOT / "sandbox" / "sources"
 GITOPS = "platform/gitops"
-BACKUPS = "backups"
 DEVELOPER = 30
 """GitLab's access level of those who may push and set statuses (doc/api/members.md)."""
 QUIET_SECONDS = 2
@@ -198,7 +195,7 @@ class _World:
         for tag in (tree_tag(tree), commit):
             self._post(self.harbor, path, {"name": tag}, accept=(409,))
         proof = make_proof(service.name, digest, "rc", commit=commit, run="seed")
-        self._put_object(proof_key(service.name, digest), json.dumps(proof).encode())
+        buckets.put(self.environment, proof_key(service.name, digest), json.dumps(proof).encode())
         return Pin(digest, commit)
 
     def make_applications(self, service: Service) -> None:
@@ -275,33 +272,11 @@ class _World:
             }
             self._post(self.harbor, f"/projects/{name}/immutabletagrules", rule, accept=(409,))
 
-    def _object_store(self) -> Any:
-        from minio import Minio
-
-        return Minio(
-            self.environment["OBJECT_STORE_URL"].removeprefix("http://"),
-            access_key=self.environment["OBJECT_STORE_ACCESS_KEY"],
-            secret_key=self.environment["OBJECT_STORE_SECRET_KEY"],
-            secure=False,
-            region="us-east-1",
-        )
-
     def _make_buckets(self) -> None:
-        from minio.objectlockconfig import ObjectLockConfig
-
-        store = self._object_store()
-        if not store.bucket_exists(BUCKET):
-            store.make_bucket(BUCKET, object_lock=True)
-            store.set_object_lock_config(BUCKET, ObjectLockConfig("COMPLIANCE", 1, "Days"))
-        if not store.bucket_exists(BACKUPS):
-            store.make_bucket(BACKUPS)
-
-    def _put_object(self, key: str, body: bytes) -> None:
-        # minio's put_object leaves out the checksum, over plain HTTP, that a bucket with a retention asks for.
-        address = self._object_store().get_presigned_url("PUT", BUCKET, key, expires=timedelta(minutes=1))
-        checksum = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        headers = {"Content-MD5": checksum, "Content-Type": "application/json"}
-        _check(httpx.put(address, content=body, headers=headers, trust_env=False))
+        server = chosen(self.environment, "object_store")
+        buckets.make(self.environment, lock_backups=server is not None)
+        if server:
+            server.grant(self.environment)
 
     @staticmethod
     def _post(

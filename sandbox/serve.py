@@ -1,12 +1,14 @@
 """Run one server in the foreground, behind the fault layer: `python -m sandbox.serve gitlab --state .demo`.
 
-With `--upstream URL` the layer stands before a server that is not ours instead of a stand-in.
+With `--program PATH` the real server that the contract names runs behind it instead of a stand-in, with
+`--upstream URL` any other that runs already.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ from starlette.types import ASGIApp
 from sandbox import contract
 from sandbox.faults import Connection, FaultLayer
 from sandbox.forward import Forward
+from sandbox.real import table
+from sandbox.real.server import running
 
 
 def stand_in(system: str, state: Path) -> ASGIApp:
@@ -34,18 +38,40 @@ def stand_in(system: str, state: Path) -> ASGIApp:
     return app
 
 
+def real(system: str, state: Path, program: Path) -> AbstractContextManager[ASGIApp]:
+    """Run the real server that the contract names for a system, and stand before it.
+
+    :param program: its binary.
+    """
+    environment = contract.read(state)
+    server = table.SERVERS[system][environment[table.variable(system)]]
+    folder = state / system
+    folder.mkdir(exist_ok=True)
+    port = contract.base_port(environment) + contract.PORTS[f"{system}_server"]
+    return running(server, program, folder, port, environment)
+
+
 def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser()
     parser.add_argument("system", choices=[name for name in contract.PORTS if name not in ("airflow", "postgres")])
     parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--upstream", help="base URL of the server to stand before")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--program", type=Path, help="binary of the real server to run and stand before")
+    instead.add_argument("--upstream", help="base URL of the server to stand before")
     options = parser.parse_args()
-    app = Forward(options.upstream) if options.upstream else stand_in(options.system, options.state)
-    port = urlsplit(contract.read(options.state)[f"{options.system.upper()}_URL"]).port or 0
-    uvicorn.run(
-        FaultLayer(app), host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1, http=Connection
-    )
+    with ExitStack() as stack:
+        if options.program:
+            app = stack.enter_context(real(options.system, options.state, options.program))
+        elif options.upstream:
+            app = Forward(options.upstream)
+        else:
+            app = stand_in(options.system, options.state)
+        _serve(FaultLayer(app), urlsplit(contract.read(options.state)[f"{options.system.upper()}_URL"]).port or 0)
+
+
+def _serve(app: ASGIApp, port: int) -> None:
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1, http=Connection)
 
 
 if __name__ == "__main__":

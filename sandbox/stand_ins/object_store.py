@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
-from urllib.parse import parse_qs, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape
 
 from fastapi import Depends, FastAPI, Request
@@ -26,6 +26,8 @@ from moto.s3.models import s3_backends
 from werkzeug.test import run_wsgi_app
 
 from sandbox import effects
+from sandbox.accounts import accounts
+from sandbox.stand_ins.object_store_rights import require
 from sandbox.stand_ins.object_store_signature import S3Error, Sent, check
 
 MUTATING = frozenset({"PUT", "POST", "DELETE"})
@@ -37,6 +39,9 @@ def create_app(environment: Mapping[str, str], folder: Path, *, clock: Callable[
     """Make the server."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = Engine(folder / "journal.jsonl", environment["OBJECT_STORE_ACCESS_KEY"], clock)
+    limited = {account.access_key: account for account in accounts(environment)}
+    secrets = {key: account.secret_key for key, account in limited.items()}
+    secrets[environment["OBJECT_STORE_ACCESS_KEY"]] = environment["OBJECT_STORE_SECRET_KEY"]
     app = FastAPI(title="S3 stand-in", openapi_url=None, redirect_slashes=False)
 
     @app.exception_handler(S3Error)
@@ -60,7 +65,9 @@ def create_app(environment: Mapping[str, str], folder: Path, *, clock: Callable[
             headers={name: ",".join(request.headers.getlist(name)) for name in request.headers},
             body=body,
         )
-        check(sent, environment["OBJECT_STORE_ACCESS_KEY"], environment["OBJECT_STORE_SECRET_KEY"], clock())
+        account = limited.get(check(sent, secrets, clock()))
+        if account:
+            require(account, sent)
         status, headers, content = engine.answer(sent)
         return Response(content, status, headers)
 
@@ -158,12 +165,8 @@ class Engine:
 
     def _happened(self, method: str, path: str, query: str) -> None:
         self._count += 1
-        asked = parse_qs(query, keep_blank_values=True)
-        # A multipart upload makes an object when it is completed, and unmakes none when it is aborted.
-        if "uploads" in asked or "partNumber" in asked or (method == "DELETE" and "uploadId" in asked):
-            return
-        kind = "objects" if "/" in path.strip("/") else "buckets"
-        self.effects[f"{kind} deleted" if method == "DELETE" else kind] += 1
+        if kind := effects.stored(method, path, query):
+            self.effects[kind] += 1
 
     def _replay(self) -> None:
         """Do every change again; a half line at the end belongs to a change that was never answered."""

@@ -57,9 +57,10 @@ class _Claim:
     payload: str
 
 
-def check(sent: Sent, access_key: str, secret_key: str, now: float) -> None:
-    """Let a rightly signed request pass.
+def check(sent: Sent, secrets: Mapping[str, str], now: float) -> str:
+    """Let a rightly signed request pass, and return whose it is.
 
+    :param secrets: the secret key of each access key.
     :raises S3Error: it is not.
     """
     parameters = dict(sent.parameters())
@@ -71,7 +72,7 @@ def check(sent: Sent, access_key: str, secret_key: str, now: float) -> None:
         raise S3Error(403, "AccessDenied", "Access Denied.")
     key, _, scope = claim.credential.partition("/")
     day, _, place = scope.partition("/")
-    if key != access_key:
+    if key not in secrets:
         raise S3Error(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
     if place != f"{REGION}/s3/aws4_request" or not claim.date.startswith(day):
         message = (
@@ -82,7 +83,7 @@ def check(sent: Sent, access_key: str, secret_key: str, now: float) -> None:
     if "host" not in claim.signed_headers or unsigned:
         raise S3Error(403, "AccessDenied", "There were headers present in the request which were not signed")
     text = "\n".join((ALGORITHM, claim.date, scope, _sha256(_canonical(sent, claim).encode())))
-    signing_key = f"AWS4{secret_key}".encode()
+    signing_key = f"AWS4{secrets[key]}".encode()
     for part in scope.split("/"):
         signing_key = _hmac(signing_key, part)
     if not hmac.compare_digest(_hmac(signing_key, text).hex().encode(), claim.signature.encode()):
@@ -94,6 +95,7 @@ def check(sent: Sent, access_key: str, secret_key: str, now: float) -> None:
     if claim.payload not in (UNSIGNED, _sha256(sent.body)):
         message = "The provided 'x-amz-content-sha256' header does not match what was computed."
         raise S3Error(400, "XAmzContentSHA256Mismatch", message)
+    return key
 
 
 def _presigned(parameters: Mapping[str, str], now: float) -> _Claim:

@@ -22,9 +22,11 @@ from platform_ops.delivery.services import service_names
 ROOT = Path(__file__).resolve().parents[2]
 HEADINGS = ["What it does", "When it runs", "What it changes", "When it fails"]
 TEARDOWNS = {
+    "back_up_sources": ["record_evidence"],
     "check_connections": ["record_evidence", "report_connections"],
     # What a sweep does is told in the documents of the runs it closes.
     "close_open_records": [],
+    "drill_restores": ["record_evidence"],
     "release_service": ["record_evidence", "report_release"],
 }
 FROM_THE_CATALOGUE = {"service": service_names}

@@ -1,7 +1,7 @@
 """One sandbox with a running Airflow for all functional tests, in a folder and on ports of its own."""
 
+import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import contract
 from sandbox.processes import ROOT
+from sandbox.real import table
 from tests.functional.world import World
+from tests.ports import free_base_port
+from tests.programs import needed
+
+REAL = os.environ.get("SANDBOX_REAL", "")
+"""A real server instead of a stand-in, as `--real` takes it; `make test-real` sets it."""
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +44,13 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def world(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The sandbox, up."""
     state = tmp_path_factory.mktemp("state of the tests")
+    real = []
+    if REAL:
+        system, server = table.asked(REAL)
+        needed(table.SERVERS[system][server].program)
+        real = ["--real", REAL]
     try:
-        _sandbox("up", state, "--base-port", str(_free_base_port()), "--home", str(home))
+        _sandbox("up", state, "--base-port", str(free_base_port()), "--home", str(home), *real)
         sandbox = World(state)
         yield sandbox
         sandbox.close()
@@ -55,24 +65,14 @@ def _sandbox(command: str, state: Path, *options: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _free_base_port() -> int:
-    span = max(contract.PORTS.values()) + 1
-    for base in range(30000, 60000, 50):
-        if all(_is_free(base + offset) for offset in range(span)):
-            return base
-    pytest.fail("No eleven free ports in a row.")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "functional" in item.path.parts:
             item.add_marker(pytest.mark.functional)
+            # A module's SYSTEMS names those whose real servers it shall be run against too.
+            if (
+                REAL
+                and isinstance(item, pytest.Function)
+                and REAL.partition("=")[0] in getattr(item.module, "SYSTEMS", ())
+            ):
+                item.add_marker(pytest.mark.real)

@@ -12,6 +12,9 @@ import pytest
 from sandbox.airflow_runs import Runs
 from tests.functional.world import World
 
+SYSTEMS = ("object_store",)
+"""Whose real servers this is run against too."""
+
 DAG_ID = "check_connections"
 ALL = [
     "airflow_api", "argocd_default", "gitlab_default", "gitlab_webhook", "gitops_default", "harbor_default",

@@ -5,6 +5,9 @@ import json
 from platform_ops.evidence.document import BUCKET
 from tests.functional.world import World, stopped
 
+SYSTEMS = ("object_store",)
+"""Whose real servers this is run against too."""
+
 SERVICES: dict[str, dict[str, str]] = {
     "given-up": {}, "orphan": {}, "left-running": {}, "late-evidence": {}, "in-progress": {},
 }  # fmt: skip

@@ -5,6 +5,9 @@ import pytest
 from sandbox.merge import merge
 from tests.functional.world import World
 
+SYSTEMS = ("object_store",)
+"""Whose real servers this is run against too."""
+
 SERVICES = {"twin-a": {}, "twin-b": {}, "hasty": {}}
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from platform_ops.backups.streams import parse_recipients
 from platform_ops.common.webhook_secrets import CONNECTION, SHORTEST_TOKEN, read_secrets
 from sandbox import connections
 
@@ -21,16 +22,30 @@ def test_every_connection_has_real_values_in_the_sandbox() -> None:
     assert len(BY_ID) == len(SETTINGS.connections)
 
 
-@pytest.mark.parametrize("connection_id", sorted(BY_ID))
+KEYS = sorted(name for name, connection in BY_ID.items() if connection["conn_type"] == "age")
+"""Connections that lead nowhere: they hold keys."""
+
+
+@pytest.mark.parametrize("connection_id", sorted(set(BY_ID) - set(KEYS)))
 def test_a_connection_holds_dummies_of_the_right_shape(connection_id: str) -> None:
     connection = BY_ID[connection_id]
-    address = urlsplit(connection["host"])
+    # PostgreSQL's is a name without a scheme.
+    address = urlsplit(("https://" if connection["conn_type"] == "postgres" else "") + connection["host"])
     assert address.scheme == "https"
     assert (address.hostname or "").endswith(".example.com")
     assert connection["password"] == DUMMY
     assert connection["extra"].get("token", DUMMY) == DUMMY
     assert connection["extra"]["verify"] is True
     assert len(DUMMY) >= SHORTEST_TOKEN
+
+
+@pytest.mark.parametrize("connection_id", KEYS)
+def test_a_connection_for_keys_holds_public_ones_or_a_dummy(connection_id: str) -> None:
+    connection = BY_ID[connection_id]
+    named = connection.get("extra", {}).get("recipients", [])
+    assert bool(named) != ("password" in connection)
+    assert connection.get("password", DUMMY) == DUMMY
+    assert len(parse_recipients(named)) == len(named)
 
 
 def test_the_webhooks_dummies_have_the_shape_of_secrets() -> None:

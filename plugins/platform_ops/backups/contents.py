@@ -65,9 +65,9 @@ def keyed_hash(plain_sha256: str, key: str) -> str:
     return hmac.new(key.encode(), bytes.fromhex(plain_sha256), "sha256").hexdigest() if key else plain_sha256
 
 
-def content_name(hashed: str, point: str, attempt: str, *, encrypted: bool) -> str:
+def content_name(hashed: str, point: str, place: str, *, encrypted: bool) -> str:
     """Name a content."""
-    return f"{hashed}-{point}-{attempt}.zst{'.age' if encrypted else ''}"
+    return f"{hashed}-{point}-{place}.zst{'.age' if encrypted else ''}"
 
 
 def hash_of(name: str) -> str:
@@ -123,7 +123,7 @@ def listed(points: Points, manifest: Manifest) -> Iterator[Iterator[Stored]]:
     if member is None:
         yield iter(())
         return
-    with points.read(manifest.point, member, None) as plain:
+    with points.read(manifest, member, None) as plain:
         yield _checked(lines(plain))
 
 
@@ -143,7 +143,7 @@ def key_of(points: Points, name: str) -> str:
 def present(points: Points) -> Iterator[tuple[str, int]]:
     """Yield name and size of every content that lies there, by name."""
     folder = key_of(points, "")
-    for key, size in points.hook.objects(points.bucket, folder):
+    for key, size in points.hook.sizes(points.bucket, folder):
         yield key.removeprefix(folder), size
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,27 +28,34 @@ def copy(
 ) -> tuple[Manifest, str, list[str]]:
     """Read a source into a point and commit it; return the manifest, its sha256 and what a person should know.
 
-    :param point: must not exist yet; what an earlier try left of it is written over.
+    :param point: must not exist yet; should another copy of this task be faster, its point is the result.
     :param key: of those who copy; kinds that share contents between points need it where the source is encrypted.
     :param told: called with the number of each run of plain bytes.
     """
-    began = datetime.now(UTC)
+    began, place = datetime.now(UTC), secrets.token_hex(4)
     points.hook.abort_uploads(points.bucket, points.key(point, ""))
     if isinstance(kind, Shares):
-        kind.share(Deposit(points, point, recipients, key, told))
+        kind.share(Deposit(points, point, place, recipients, key, told))
     with kind.read() as reading:
-        members = tuple(_write(points, point, part, recipients, told) for part in reading.parts)
-    manifest = _manifest(source, reading, point, run_id, began, recipients)
-    manifest = replace(manifest, members=members, contents=reading.contents(), ended_at=datetime.now(UTC))
+        members = tuple(_write(points, point, place, part, recipients, told) for part in reading.parts)
+    manifest = replace(
+        _manifest(source, reading, point, run_id, began, recipients),
+        place=place,
+        members=members,
+        contents=reading.contents(),
+        ended_at=datetime.now(UTC),
+    )
     text = restore_text(manifest, points.bucket, kind.commands(manifest)).encode()
-    points.hook.put(points.bucket, points.key(point, RESTORE_TEXT), text, "text/markdown")
-    manifest = replace(manifest, restore_text_sha256=sha256(text))
-    return manifest, points.commit(manifest), reading.notes
+    points.hook.put(points.bucket, points.key(point, place, RESTORE_TEXT), text, "text/markdown")
+    stands, its_sha256 = points.commit(replace(manifest, restore_text_sha256=sha256(text)))
+    return stands, its_sha256, reading.notes if stands.place == place else []
 
 
-def _write(points: Points, point: str, part: Part, recipients: Sequence[str], told: Callable[[int], object]) -> Member:
+def _write(
+    points: Points, point: str, place: str, part: Part, recipients: Sequence[str], told: Callable[[int], object]
+) -> Member:
     readers = recipients if part.readers is None else part.readers
-    return points.write(point, _stored_name(part.name, readers), part.write, readers, told)
+    return points.write(point, place, _stored_name(part.name, readers), part.write, readers, told)
 
 
 def _stored_name(name: str, recipients: Sequence[str]) -> str:
@@ -61,6 +69,7 @@ def _manifest(
         source=source.name,
         kind=source.kind,
         point=point,
+        place="",
         run=run_id,
         state_at=reading.at,
         began_at=began,

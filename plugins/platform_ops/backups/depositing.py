@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,6 +65,7 @@ class Deposit:
     """The contents of a source, as one copy sees them.
 
     :param point: that is being made.
+    :param place: of this try's own; part of the names of what it stores.
     :param recipients: public keys the contents are encrypted to; none where the source is not encrypted.
     :param key: names contents and opens the lists of earlier points; empty where nothing is encrypted.
     :param notes: what a person should know.
@@ -73,10 +73,10 @@ class Deposit:
 
     points: Points
     point: str
+    place: str
     recipients: Sequence[str]
     key: str
-    told: Callable[[int], object] = lambda _: None
-    attempt: str = field(default_factory=lambda: secrets.token_hex(4))
+    told: Callable[[int], object]
     notes: list[str] = field(default_factory=list)
     base: Manifest | None = None
     added: int = 0
@@ -116,14 +116,14 @@ class Deposit:
 
     def _claim(self, part: str) -> Manifest | None:
         for point in self.points.all():
-            self.points.note(self.point, f"{CLAIM}{self.attempt}.json", {"base": point})
+            self.points.note(self.point, f"{CLAIM}{self.place}.json", {"base": point})
             if not self.points.exists(point):
                 continue
             try:
                 return self._readable(point, part)
             except (Corrupt, NotFound, BadManifest, Undecipherable) as error:
                 self.notes.append(f"Point {point} was not built on: {error}")
-        self.points.note(self.point, f"{CLAIM}{self.attempt}.json", {"base": None})
+        self.points.note(self.point, f"{CLAIM}{self.place}.json", {"base": None})
         return None
 
     def _readable(self, point: str, part: str) -> Manifest:
@@ -133,9 +133,9 @@ class Deposit:
         if index is None or own is None:
             raise NotFound(f"It has no {INDEX} or no {part}.")
         for member in (index, own):
-            self.points.check(point, member, lambda _: None)
+            self.points.check(manifest, member, lambda _: None)
         # age refuses another key at the first byte; what is left unread was just found to be what was stored.
-        with self.points.read(point, own, self.key or None) as plain:
+        with self.points.read(manifest, own, self.key or None) as plain:
             plain.read(1)
         return manifest
 
@@ -144,7 +144,7 @@ class Deposit:
         member = self.base and _member(self.base, part)
         if self.base is None or not member:
             return
-        with self.points.read(self.base.point, member, self.key or None) as plain:
+        with self.points.read(self.base, member, self.key or None) as plain:
             yield from lines(plain)
 
     def _usable(self, base: Manifest) -> Iterator[Stored]:
@@ -207,7 +207,7 @@ class Deposit:
         found = ledger.begin(hashed)
         if found:
             return found.name
-        name = content_name(hashed, self.point, self.attempt, encrypted=bool(self.recipients))
+        name = content_name(hashed, self.point, self.place, encrypted=bool(self.recipients))
         try:
             self._store(name, packed)
         except BaseException:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from platform_ops.backups.errors import NoPoint
+from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.kinds.shape import Kind, Leaves
-from platform_ops.backups.points import Manifest
+from platform_ops.backups.points import VERIFIED, Manifest
 from platform_ops.backups.store import Points
 from platform_ops.backups.streams import Reader
+
+SHOWN_DIFFERENCES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Opened:
         member = next((one for one in self.manifest.members if one.name in names), None)
         if member is None:
             raise NoPoint(f"Point {self.manifest.point} of {self.manifest.source} has no part {name}.")
-        with self.points.read(self.manifest.point, member, self.identity) as plain:
+        with self.points.read(self.manifest, member, self.identity) as plain:
             yield plain
 
 
@@ -65,3 +68,34 @@ def drill(kind: Kind, opened: Opened, scratch: Path) -> Drill:
         if isinstance(kind, Leaves):
             kind.remove(scratch)
     return Drill(opened.manifest.point, rpo, rto, tuple(differences))
+
+
+def trusted_manifest(points: Points, point: str) -> tuple[Manifest, str]:
+    """Return a point's manifest and its sha256, if it is the one that was verified.
+
+    :raises NoPoint: there is no such point.
+    :raises NotProven: it was changed since.
+    """
+    manifest, sha256 = points.manifest(point)
+    noted = points.noted(point, VERIFIED) or {}
+    if noted.get("manifest_sha256") != sha256:
+        raise NotProven(
+            f"The manifest of point {point} of {manifest.source} is not the one that was verified: "
+            "somebody changed it. Restore an older point, and find out who."
+        )
+    return manifest, sha256
+
+
+def refuse_differences(manifest: Manifest, differences: Sequence[str], facts: Mapping[str, Any]) -> None:
+    """Refuse what was restored and is not what was backed up.
+
+    :raises NotProven: there are differences.
+    """
+    if not differences:
+        return
+    shown = list(differences[:SHOWN_DIFFERENCES])
+    raise NotProven(
+        f"Point {manifest.point} of {manifest.source} was restored, and is not what was backed up: "
+        f"{len(differences)} differences. {' '.join(shown)}",
+        facts={**facts, "differences": shown},
+    )

@@ -17,12 +17,12 @@ from platform_ops.common.errors import FailNow
 FORMAT = "platform-ops/backup/1"
 MANIFEST = "manifest.json"
 VERIFIED = "verified.json"
-PROOF = "proof.json"
 DAMAGED = "damaged.json"
 CLAIM = "claim-"
 """Begins the names of the notes in which copies say which point they build on."""
 RESTORE_TEXT = "RESTORE.md"
 _POINT = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 _STAMP = "%Y%m%dT%H%M%SZ"
 _TIMES = ("state_at", "began_at", "ended_at")
 
@@ -35,7 +35,7 @@ class BadManifest(FailNow):
 class Member:
     """One stored object of a point.
 
-    :param name: below the point's prefix, as stored.
+    :param name: its file name, in the place that the manifest names.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Contents:
 class Manifest:
     """What a point is; written last, so a point without one does not exist.
 
+    :param place: folder below the point's prefix that holds the members: each try of a copy writes to one of its own.
     :param state_at: the moment the source was like this.
     :param state: the source's own words for it: positions, refs, versions, row counts.
     :param tools: versions of what wrote and read.
@@ -68,6 +69,7 @@ class Manifest:
     source: str
     kind: str
     point: str
+    place: str
     run: str
     state_at: datetime
     began_at: datetime
@@ -143,9 +145,9 @@ def read_manifest(body: bytes, source: str, point: str) -> Manifest:
             f"{where} is the manifest of {found.source[:60]} {found.point[:40]}: somebody put it there. "
             "The point can't be used; restore an older one."
         )
-    for member in found.members:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}", member.name):
-            raise BadManifest(f"{where} names a member {member.name[:60]!r}, which no backup of ours has.")
+    for name in (found.place, *(member.name for member in found.members)):
+        if not isinstance(name, str) or not _PLAIN.fullmatch(name):
+            raise BadManifest(f"{where} names a member {str(name)[:60]!r}, which no backup of ours has.")
     return found
 
 

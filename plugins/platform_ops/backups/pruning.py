@@ -69,6 +69,10 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
     for point in (*gone, *points.given_up()):
         if point not in held:
             points.clear(point)
+    for point in existing[1:]:
+        # What belongs to the newest point may still be growing.
+        for key in points.strays(points.manifest(point)[0]):
+            points.hook.remove(points.bucket, key)
     if held:
         done.waits = f"A copy builds on {', '.join(sorted(held))}, so contents are looked at next time."
     else:
@@ -111,7 +115,7 @@ def _sweep(points: Points, existing: list[str]) -> int:
     for manifest in manifests:
         # What a damaged list leaves out would be deleted.
         if member := index_member(manifest):
-            points.check(manifest.point, member, lambda _: None)
+            points.check(manifest, member, lambda _: None)
     count, settled = 0, _Settled(points, existing)
     abort_uploads(points, settled)
     with ExitStack() as opened:

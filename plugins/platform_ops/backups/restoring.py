@@ -11,7 +11,7 @@ def restore_text(manifest: Manifest, bucket: str, commands: str) -> str:
     :param manifest: of the point, complete but for this text.
     :param commands: of its kind.
     """
-    where = prefix(manifest.source, manifest.point)
+    where = f"{prefix(manifest.source, manifest.point)}{manifest.place}/"
     names = [member.name for member in manifest.members]
     unpack = "\n".join(_unpack(name) for name in names)
     sums = "\n".join(f"{member.stored_sha256}  {member.name}" for member in manifest.members)
@@ -26,7 +26,7 @@ the day on which the software that made the point is gone.
 1. Fetch everything below `{where}` of bucket `{bucket}` into an empty folder, with any S3 client, for example
    `rclone copy remote:{bucket}/{where} .` or `aws s3 cp --recursive s3://{bucket}/{where} .`
 
-2. Check the bytes ({MANIFEST} says the same):
+2. Check the bytes (`{MANIFEST}`, one folder above, says the same):
 
 ```sh
 sha256sum --check <<'SUMS'

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from platform_ops.approvals.policy import ApprovalPolicy, policy_from
 from platform_ops.common.documents import BadDocument, duration, load_document
 from platform_ops.common.settings import include
 
@@ -49,6 +50,7 @@ class Source:
     :param lock: how long the store must keep a point from being deleted.
     :param rpo: how much of the newest data may be lost.
     :param rto: how long a restore may take.
+    :param production: folders to which nothing is restored, of whichever source, without a yes of ``approval``.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Source:
     rpo: timedelta
     rto: timedelta
     drill_every: timedelta
+    production: tuple[str, ...] = ()
+    approval: ApprovalPolicy | None = None
 
 
 def source_names() -> list[str]:
@@ -91,6 +95,7 @@ def _source(path: Path) -> Source:
     if document["source"] != path.stem:
         raise BadDocument(f"{path.name}: source is {document['source']!r}; it must be the file's name, {path.stem!r}.")
     store, kept, target = document["store"], document["retention"], document["target"]
+    restore = document.get("restore", {})
     days = {name: int(kept.get(name, 0)) for name in ("daily", "weekly", "monthly", "yearly")}
     return Source(
         name=document["source"],
@@ -107,4 +112,6 @@ def _source(path: Path) -> Source:
         rpo=duration(target["rpo"]),
         rto=duration(target["rto"]),
         drill_every=duration(document.get("drill_every", "30d")),
+        production=tuple(restore.get("production", ())),
+        approval=policy_from(restore["approval"]) if restore else None,
     )

@@ -6,26 +6,28 @@ A mapped step works for one source. What an earlier step reported is a hint: eac
 from __future__ import annotations
 
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_ops.backups import copying
 from platform_ops.backups.contents import check_contents
-from platform_ops.backups.drilling import Opened, drill
-from platform_ops.backups.errors import Contradiction, NoPoint, NotProven
+from platform_ops.backups.drilling import Opened, drill, refuse_differences, trusted_manifest
+from platform_ops.backups.errors import Contradiction, NoPoint
 from platform_ops.backups.keys import READER_CONNECTION, identity, listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
-from platform_ops.backups.points import PROOF, VERIFIED, Manifest, point_id, point_time
+from platform_ops.backups.points import RESTORE_TEXT, VERIFIED, Manifest, point_id, point_time
 from platform_ops.backups.policies import check
 from platform_ops.backups.progress import Progress, amount
+from platform_ops.backups.proofs import Proof, last_proven
 from platform_ops.backups.pruning import prune
 from platform_ops.backups.retention import is_due
 from platform_ops.backups.sources import Source, load_source, source_names
 from platform_ops.backups.store import Points
 from platform_ops.backups.verdicts import TEARDOWNS, judge_run
 from platform_ops.common.airflow_api import AirflowApi
-from platform_ops.common.errors import Invalid
+from platform_ops.common.errors import FailNow, Invalid, PlatformError
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.report import Link, StepReport, reported
 from platform_ops.evidence.conclusion import Conclusion
@@ -33,8 +35,6 @@ from platform_ops.evidence.recording import record
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-SHOWN_DIFFERENCES = 20
 
 
 class ChooseSources(StepOperator):
@@ -147,7 +147,8 @@ class CopySource(SourceStep):
             "state": {name: value for name, value in manifest.state.items() if isinstance(value, int | str)},
             "notes": notes,
         }
-        link = Link(f"Point {manifest.point}", points.hook.url(points.bucket, points.key(manifest.point, "RESTORE.md")))
+        text = points.key(manifest.point, manifest.place, RESTORE_TEXT)
+        link = Link(f"Point {manifest.point}", points.hook.url(points.bucket, text))
         noted = f" {' '.join(notes)}" if notes else ""
         summary = (
             f"{source.name} is in point {manifest.point}: {amount(manifest.plain_size)}, "
@@ -167,7 +168,7 @@ class VerifyPoint(SourceStep):
         manifest, sha256 = points.manifest(point)
         progress = Progress(self.log.info, manifest.stored_size)
         for member in manifest.members:
-            points.check(point, member, progress.add)
+            points.check(manifest, member, progress.add)
         at = datetime.now(UTC)
         noted: dict[str, Any] = {"at": at.isoformat(), "manifest_sha256": sha256, "run": context["ti"].run_id}
         summary = f"All {{}} of point {point} were read again and are what was stored."
@@ -221,21 +222,30 @@ class ChooseDrills(ChooseSources):
     """Chooses the sources whose last proof is oldest."""
 
     def run_step(self, context: Context) -> StepReport:
-        """Choose; a source without a verified point is chosen too, and its drill says so."""
+        """Choose; of a source that was copied and has nothing verified, its drill says so.
+
+        One that nobody has begun to copy is told: new in the catalogue, it waits for its first point.
+        """
         asked = context["params"].get("sources")
-        ages = sorted((_last_proof(load_source(name)), name) for name in self.wanted(context))
-        chosen = [name for _, name in ages]
+        proofs = {name: _last_proof(load_source(name)) for name in self.wanted(context)}
+        new = [name for name, proof in proofs.items() if proof is None and not asked]
+        chosen = sorted((name for name in proofs if name not in new), key=lambda name: (proofs[name] or "", name))
         if not asked:
             chosen = chosen[: int(context["params"]["at_most"])]
+        facts = {"sources": chosen, "never_copied": new}
+        told = f" Never copied yet: {', '.join(new)}." if new else ""
         if not chosen:
-            return StepReport("The catalogue has no source.", "not needed", {"sources": []})
-        return StepReport(f"{len(chosen)} sources are restored: {', '.join(chosen)}.", facts={"sources": chosen})
+            return StepReport(f"There is nothing to restore.{told}", "not needed", facts)
+        return StepReport(f"{len(chosen)} sources are restored: {', '.join(chosen)}.{told}", facts=facts)
 
 
-def _last_proof(source: Source) -> str:
-    """Return the newest point that a drill proved, as its time: the oldest come first, none before all."""
+def _last_proof(source: Source) -> str | None:
+    """Return when a drill last proved a point; empty when none ever did, None when nothing was ever copied."""
     points = Points.of(source, READER_CONNECTION)
-    return next((point for point in points.all() if points.has(point, PROOF)), "")
+    proven = last_proven(points.proofs(datetime.now(UTC)))
+    if proven:
+        return proven.at.isoformat()
+    return "" if points.all() or points.unfinished() else None
 
 
 class DrillRestore(SourceStep):
@@ -248,8 +258,27 @@ class DrillRestore(SourceStep):
         verified = points.verified(points.all())
         if not verified:
             raise NoPoint(f"{source.name} has no verified point, so nothing can be proven. Run back_up_sources first.")
-        manifest, sha256 = points.manifest(verified[0])
-        self._same_manifest(points, manifest, sha256)
+        began, run = datetime.now(UTC), context["dag_run"]
+        found = partial(Proof, began, verified[0], context["ti"].run_id)
+        name = point_id(run.run_after, context["ti"].run_id)
+        try:
+            report = self._drill(source, points, verified[0])
+        except FailNow as error:
+            self._keep(points, name, found(proven=False, why=str(error)))
+            raise
+        rpo, rto = (timedelta(seconds=report.facts[f"{word}_seconds"]) for word in ("rpo", "rto"))
+        points.add_proof(name, found(proven=True, rpo=rpo, rto=rto))
+        return report
+
+    def _keep(self, points: Points, name: str, proof: Proof) -> None:
+        """Keep that a drill failed; when that can't be kept either, the drill's own error is what people must read."""
+        try:
+            points.add_proof(name, proof)
+        except PlatformError as error:
+            self.log.warning("The failed drill could not be kept for the report: %s", error)
+
+    def _drill(self, source: Source, points: Points, point: str) -> StepReport:
+        manifest, sha256 = trusted_manifest(points, point)
         opened = Opened(points, manifest, identity(bool(manifest.recipients)))
         with tempfile.TemporaryDirectory(prefix="platform-ops-drill-") as scratch:
             measured = drill(KINDS[source.kind](source), opened, Path(scratch))
@@ -257,29 +286,13 @@ class DrillRestore(SourceStep):
             "source": source.name,
             "point": measured.point,
             "manifest_sha256": sha256,
-            "rpo_seconds": round(measured.rpo.total_seconds(), 1),
-            "rto_seconds": round(measured.rto.total_seconds(), 1),
+            "rpo_seconds": round(measured.rpo.total_seconds(), 3),
+            "rto_seconds": round(measured.rto.total_seconds(), 3),
             "rpo_target_seconds": source.rpo.total_seconds(),
             "rto_target_seconds": source.rto.total_seconds(),
         }
-        if measured.differences:
-            shown = " ".join(measured.differences[:SHOWN_DIFFERENCES])
-            raise NotProven(
-                f"Point {measured.point} of {source.name} was restored, and is not what was backed up: "
-                f"{len(measured.differences)} differences. {shown}",
-                facts=facts | {"differences": list(measured.differences[:SHOWN_DIFFERENCES])},
-            )
-        points.note(measured.point, PROOF, facts | {"at": datetime.now(UTC).isoformat(), "run": context["ti"].run_id})
+        refuse_differences(manifest, measured.differences, facts)
         return StepReport(self._sentence(source, manifest, measured.rpo, measured.rto), facts=facts)
-
-    @staticmethod
-    def _same_manifest(points: Points, manifest: Manifest, sha256: str) -> None:
-        noted = points.noted(manifest.point, VERIFIED) or {}
-        if noted.get("manifest_sha256") != sha256:
-            raise NotProven(
-                f"The manifest of point {manifest.point} of {manifest.source} is not the one that was verified: "
-                "somebody changed it. Restore an older point, and find out who."
-            )
 
     @staticmethod
     def _sentence(source: Source, manifest: Manifest, rpo: Any, rto: Any) -> str:
@@ -302,5 +315,8 @@ class RecordEvidence(StepOperator):
         """Store it; the steps have just read what they report, so nobody is asked again."""
         ti = context["ti"]
         run = AirflowApi().run(ti.dag_id, ti.run_id)
-        names = reported(context, "choose_sources").get("sources") or []
-        return record(run, judge_run(run), lambda: Conclusion({"sources": names}), without=TEARDOWNS)
+        return record(run, judge_run(run), lambda: Conclusion(self.subject(context)), without=TEARDOWNS)
+
+    def subject(self, context: Context) -> dict[str, Any]:
+        """Return what the run was about."""
+        return {"sources": reported(context, "choose_sources").get("sources") or []}

@@ -1,7 +1,8 @@
 """The points of a source in its bucket.
 
-Fence: a point has the name of its run, and exists when its manifest does, which is written once and last. So a copy
-that starts again overwrites its own members and nothing else.
+Fence: a point has the name of its run, and exists when its manifest does, which is written last and on condition that
+there is none. Each try of a copy writes its members to a place of its own, and the manifest names the place: of two
+copies of one task, the faster one's point stands, and the other adopts it.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from platform_ops.backups.errors import Corrupt, GivenUp, NoPoint
+from platform_ops.backups.history import History, Kept
 from platform_ops.backups.points import (
     CLAIM,
+    DAMAGED,
     MANIFEST,
-    PROOF,
     VERIFIED,
+    BadManifest,
     Manifest,
     Member,
     is_point,
+    point_time,
     prefix,
     read_manifest,
     sha256,
     write_manifest,
 )
+from platform_ops.backups.proofs import Proof, as_dict, read_proof
 from platform_ops.backups.sources import Source
 from platform_ops.backups.streams import (
     CHUNK,
@@ -34,11 +40,14 @@ from platform_ops.backups.streams import (
     CountingWriter,
     Piped,
     Sum,
+    Undecipherable,
     Writer,
     decode,
     encode,
 )
 from platform_ops.systems.object_store.hook import ObjectStoreHook
+
+PROOFS = "proofs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +69,14 @@ class Points:
         """
         return cls(ObjectStoreHook(connection or source.store_connection), source.bucket, source.name)
 
-    def key(self, point: str, name: str) -> str:
+    def key(self, point: str, *names: str) -> str:
         """Return where a part of a point lies."""
-        return prefix(self.source, point) + name
+        return prefix(self.source, point) + "/".join(names)
 
     def parts(self, point: str) -> dict[str, int]:
         """Return the names of what lies in a point, each with its size."""
         start = prefix(self.source, point)
-        return {key.removeprefix(start): size for key, size in self.hook.objects(self.bucket, start)}
+        return {key.removeprefix(start): size for key, size in self.hook.sizes(self.bucket, start)}
 
     def folders(self) -> list[str]:
         """Return what looks like points: those that exist, and those that something is left of."""
@@ -113,24 +122,22 @@ class Points:
             raise NoPoint(f"{self.source} has no point {point[:60]!r}.")
         return read_manifest(body, self.source, point), sha256(body)
 
-    def commit(self, manifest: Manifest) -> str:
-        """Write the manifest, which makes the point exist, and return its sha256."""
-        body = write_manifest(manifest)
-        key = self.key(manifest.point, MANIFEST)
-        if self.hook.put_new(self.bucket, key, body):
-            return sha256(body)
-        found = self.hook.read(self.bucket, key)
-        if found == b"":
+    def commit(self, manifest: Manifest) -> tuple[Manifest, str]:
+        """Write the manifest, which makes the point exist; return the one that stands, and its sha256.
+
+        :raises GivenUp: a newer run deleted the point meanwhile.
+        """
+        self.hook.put_new(self.bucket, self.key(manifest.point, MANIFEST), write_manifest(manifest))
+        try:
+            return self.manifest(manifest.point)
+        except NoPoint as error:
             raise GivenUp(
                 f"Point {manifest.point} of {self.source} was given up while it was copied: a newer point exists, and "
                 "what this one had stored was deleted. Start back_up_sources again for a point of now."
-            )
-        if found != body:
-            raise Corrupt(f"{key} was written by another copy of this task; clear the task, which adopts it.")
-        return sha256(body)
+            ) from error
 
     def note(self, point: str, name: str, content: Mapping[str, Any]) -> None:
-        """Write what was found of a point beside it: ``verified.json`` or ``proof.json``."""
+        """Write what was found of a point beside it: ``verified.json``."""
         self.hook.put(self.bucket, self.key(point, name), json.dumps(content, indent=1, sort_keys=True).encode())
 
     def noted(self, point: str, name: str) -> dict[str, Any] | None:
@@ -138,9 +145,52 @@ class Points:
         body = self.hook.read(self.bucket, self.key(point, name))
         return json.loads(body) if body else None
 
+    def add_proof(self, drill: str, proof: Proof) -> None:
+        """Keep what a drill found: beside the points, which go with the retention, not with one of them.
+
+        :param drill: named like a point, by the drill's run.
+        """
+        body = json.dumps(as_dict(proof), indent=1, sort_keys=True).encode()
+        self.hook.put(self.bucket, f"{self.source}/{PROOFS}/{drill}.json", body)
+
+    def proofs(self, since: datetime) -> list[Proof]:
+        """Return what drills found since a time, the newest first, and the newest that proved a point, however old."""
+        found: list[Proof] = []
+        for drill in self._drills():
+            if point_time(drill) < since and any(proof.proven for proof in found):
+                break
+            body = self.hook.read(self.bucket, f"{self.source}/{PROOFS}/{drill}.json")
+            proof = read_proof(body) if body else None
+            if proof and (point_time(drill) >= since or proof.proven):
+                found.append(proof)
+        return found
+
+    def _drills(self) -> list[str]:
+        below = f"{self.source}/{PROOFS}/"
+        names = (key.removeprefix(below).removesuffix(".json") for key in self.hook.keys(self.bucket, below))
+        return sorted((name for name in names if is_point(name)), reverse=True)
+
+    def history(self, since: datetime) -> History:
+        """Return what there is of the source: of the points since a time their sizes, of older ones only the newest.
+
+        A point costs one listing; those that are looked into, one more and their manifest.
+        """
+        existing, kept, spoilt = self.all(), list[Kept](), list[str]()
+        for point in existing:
+            if point_time(point) < since and any(one.verified for one in kept):
+                break
+            try:
+                manifest, _ = self.manifest(point)
+            except BadManifest as error:
+                spoilt.append(str(error))
+                continue
+            kept.append(Kept(point, manifest.state_at, manifest.stored_size, self.has(point, VERIFIED)))
+        return History(len(existing), tuple(kept), tuple(self.proofs(since)), tuple(spoilt))
+
     def write(
         self,
         point: str,
+        place: str,
         name: str,
         write: Callable[[Writer], object],
         recipients: Sequence[str],
@@ -156,12 +206,12 @@ class Points:
             plain.append(encode(write, CountingWriter(pipe, stored), recipients, told))
 
         with Piped(produce) as body:
-            self.hook.put_stream(self.bucket, self.key(point, name), body)
+            self.hook.put_stream(self.bucket, self.key(point, place, name), body)
         (read,) = plain
         return Member(name, read.size, read.sha256, stored.size, stored.sum.sha256)
 
     @contextmanager
-    def read(self, point: str, member: Member, identity: str | None) -> Iterator[Piped]:
+    def read(self, manifest: Manifest, member: Member, identity: str | None) -> Iterator[Piped]:
         """Open a member's plain bytes; whoever reads to the end knows that all of it was right.
 
         :param identity: private key of age; None for what was not encrypted.
@@ -170,44 +220,53 @@ class Points:
 
         def produce(pipe: Writer) -> None:
             stored, plain = Counter(), Counter()
-            with self.hook.stream(self.bucket, self.key(point, member.name)) as body:
+            key = self.key(manifest.point, manifest.place, member.name)
+            with self.hook.stream(self.bucket, key) as body:
                 reader = CountingReader(body, stored)
                 # A part that reveals nothing is not encrypted, whatever the rest of its point is.
-                decode(reader, CountingWriter(pipe, plain), identity if member.name.endswith(".age") else None)
+                key_of_it = identity if member.name.endswith(".age") else None
+                try:
+                    decode(reader, CountingWriter(pipe, plain), key_of_it)
+                except Undecipherable as error:
+                    raise Corrupt(
+                        f"{self.bucket}/{key} can't be read back: {error} It was changed after it was stored, or it "
+                        "was not encrypted to the key of this installation. Restore another point.",
+                        facts={"object": key},
+                    ) from error
                 while reader.read(CHUNK):
                     pass
-            self._compare(point, member, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
-            self._compare(point, member, plain.sum, Sum(member.plain_size, member.plain_sha256), "restored")
+            self._compare(key, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
+            self._compare(key, plain.sum, Sum(member.plain_size, member.plain_sha256), "restored")
 
         with Piped(produce) as pipe:
             yield pipe
 
-    def check(self, point: str, member: Member, told: Callable[[int], object]) -> None:
+    def check(self, manifest: Manifest, member: Member, told: Callable[[int], object]) -> None:
         """Read a member's stored bytes again; no key is needed.
 
         :raises Corrupt: they are not those that were written.
         :raises ObjectNotFound: the object is gone.
         """
-        stored = Counter(told)
-        with self.hook.stream(self.bucket, self.key(point, member.name)) as body:
+        stored, key = Counter(told), self.key(manifest.point, manifest.place, member.name)
+        with self.hook.stream(self.bucket, key) as body:
             reader = CountingReader(body, stored)
             while reader.read(CHUNK):
                 pass
-        self._compare(point, member, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
+        self._compare(key, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
 
-    def _compare(self, point: str, member: Member, found: Sum, expected: Sum, which: str) -> None:
+    def _compare(self, key: str, found: Sum, expected: Sum, which: str) -> None:
         if found == expected:
             return
         size = f"{found.size} bytes instead of {expected.size}" if found.size != expected.size else "the same size"
         raise Corrupt(
-            f"The {which} bytes of {self.bucket}/{self.key(point, member.name)} are not those that were backed up "
+            f"The {which} bytes of {self.bucket}/{key} are not those that were backed up "
             f"({size}, another sha256). Restore another point; this one is lost or was changed.",
-            facts={"object": self.key(point, member.name)},
+            facts={"object": key},
         )
 
     def unmake(self, point: str) -> None:
         """Delete a point's manifest and what was found of it; the rest is no point any more."""
-        for name in (MANIFEST, VERIFIED, PROOF):
+        for name in (MANIFEST, VERIFIED):
             self.hook.remove(self.bucket, self.key(point, name))
 
     def clear(self, point: str) -> None:
@@ -215,3 +274,16 @@ class Points:
         names = [name for name in self.parts(point) if name != MANIFEST]
         for name in sorted(names, key=lambda name: (name.startswith(CLAIM), name)):
             self.hook.remove(self.bucket, self.key(point, name))
+
+    def remove(self, point: str) -> None:
+        """Delete a point: its manifest first, so that a kill in between leaves no half point."""
+        self.unmake(point)
+        self.clear(point)
+
+    def strays(self, manifest: Manifest) -> list[str]:
+        """Return the objects of a point that belong to no part of it: what slower or dead copies left."""
+        return [
+            self.key(manifest.point, name)
+            for name in self.parts(manifest.point)
+            if name not in (MANIFEST, VERIFIED, DAMAGED) and not name.startswith((CLAIM, f"{manifest.place}/"))
+        ]

@@ -261,6 +261,9 @@ def _encrypt(plain: Reader, out: Writer, keys: list[pyrage.x25519.Recipient]) ->
         pyrage.encrypt_io(source, target, keys)
     except (pyrage.EncryptError, OSError) as error:
         raise source.error or target.error or error from None
+    # pyrage 1.4 says nothing of an error in its last write.
+    if target.error:
+        raise target.error
 
 
 def decode(stored: Reader, out: Writer, identity: str | None) -> None:
@@ -293,6 +296,8 @@ def _decrypt(stored: Reader, out: Writer, key: pyrage.x25519.Identity) -> None:
         if own:
             raise own from None
         raise Undecipherable(f"age can't decrypt what is stored: {error}.") from error
+    if target.error:
+        raise target.error
 
 
 def parse_recipients(recipients: Sequence[str]) -> list[pyrage.x25519.Recipient]:

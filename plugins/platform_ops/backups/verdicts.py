@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from platform_ops.approvals.rules import ApprovalRejected
 from platform_ops.common.records import RunRecord
 from platform_ops.evidence.conclusion import Ending
 
 TEARDOWNS = ("record_evidence", "report_sources")
-_GOOD = frozenset({"done", "reused", "not needed"})
+_WORK = frozenset({"done", "reused"})
+_GOOD = _WORK | {"not needed"}
+_CHOOSING = frozenset({"choose_sources", "plan_restore"})
+"""Steps that say what would be done."""
 
 
 class Verdict(StrEnum):
@@ -16,6 +20,7 @@ class Verdict(StrEnum):
 
     DONE = "done"
     NOT_NEEDED = "not needed"
+    REJECTED = "rejected"
     FAILED = "failed"
 
 
@@ -28,9 +33,10 @@ def judge_run(run: RunRecord) -> Ending[Verdict]:
     if not steps:
         return Ending(Verdict.FAILED, "The run has no steps.")
     if not bad:
-        worked = any(step.label for step in steps)
+        worked = any(step.task_id not in _CHOOSING and (step.report or {}).get("outcome") in _WORK for step in steps)
         return Ending(Verdict.DONE if worked else Verdict.NOT_NEEDED, "")
     failed = [step for step in bad if step.state == "failed"] or bad
     reasons = [str((step.report or {}).get("summary") or f"{step.task_id} {step.label} is {step.state}.")
                for step in failed]  # fmt: skip
-    return Ending(Verdict.FAILED, " ".join(reasons))
+    rejected = any((step.report or {}).get("error") == ApprovalRejected.__name__ for step in failed)
+    return Ending(Verdict.REJECTED if rejected else Verdict.FAILED, " ".join(reasons))

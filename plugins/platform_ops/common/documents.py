@@ -52,8 +52,15 @@ def _checked(path: Path, text: str, schema: Path) -> Mapping[str, Any]:
 @cache
 def _validator(path: Path) -> Any:
     from jsonschema import Draft202012Validator
+    from referencing import Registry, Resource
+    from referencing.jsonschema import DRAFT202012
 
-    return Draft202012Validator(json.loads(path.read_text()))
+    # A schema refers to another one by the name of its file.
+    known: Registry[Any] = Registry().with_resources(
+        (one.name, Resource.from_contents(json.loads(one.read_text()), DRAFT202012))
+        for one in path.parent.glob("*.schema.json")
+    )
+    return Draft202012Validator(json.loads(path.read_text()), registry=known)
 
 
 def duration(text: str) -> timedelta:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from platform_ops.approvals.answers import told
 from platform_ops.approvals.gate import ApprovalGate, Request
 from platform_ops.approvals.rules import ApprovalError, Yes
 from platform_ops.common.errors import with_facts
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.report import Link, StepReport, reported
-from platform_ops.delivery.permission import Question, answers, approved_by, told
+from platform_ops.delivery.permission import Question, answers, approved_by
 from platform_ops.delivery.pinning import open_question
 from platform_ops.delivery.release import Release
 from platform_ops.delivery.request import request

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
+from platform_ops.approvals.answers import answers as given_answers
 from platform_ops.approvals.identities import load_identities
-from platform_ops.approvals.rules import APPROVE, Yes, binding, judge, may_answer, participants
-from platform_ops.common.airflow_api import AirflowApi
+from platform_ops.approvals.policy import ApprovalPolicy
+from platform_ops.approvals.rules import Yes, binding, judge, may_answer, participants
 from platform_ops.common.records import Answer
 from platform_ops.delivery.names import GATES
 from platform_ops.delivery.pins import Pin, difference_hash
 from platform_ops.delivery.release import Release
-from platform_ops.delivery.services import ApprovalPolicy
 from platform_ops.delivery.source import Source
 from platform_ops.systems.git.models import Commit
 
@@ -77,21 +76,7 @@ def question(release: Release, source: Source, pin: Pin | None, digest: str, dif
 
 def answers(release: Release, count: int) -> dict[str, Answer | None]:
     """Return what Airflow's server keeps of the answers at the first gates."""
-    api = AirflowApi()
-    return {gate: api.answer(release.dag_id, release.run_id, gate) for gate in GATES[:count]}
-
-
-def told(given: Mapping[str, Answer | None]) -> list[dict[str, Any]]:
-    """Return the answers as facts, in order: who, what, when; an expired request is a no by nobody."""
-    return [
-        {
-            "by": one.by,
-            "said": "yes" if one.chosen == (APPROVE,) else "no",
-            "at": one.answered_at.isoformat(timespec="seconds"),
-        }
-        for one in given.values()
-        if one and one.answered_at
-    ]
+    return given_answers(release.dag_id, release.run_id, GATES[:count])
 
 
 def approved_by(asked: Question, given: Mapping[str, Answer | None], quorum: int) -> tuple[Yes, ...]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from platform_ops.approvals.asking import ask, plain
 from platform_ops.approvals.gate import Request
 from platform_ops.approvals.rules import Yes
-from platform_ops.common.report import Link, StepReport
+from platform_ops.common.report import Link
 from platform_ops.delivery.permission import Question
 from platform_ops.delivery.release import Release
 
@@ -28,25 +29,19 @@ def request(
     earlier = tuple(yes.by for yes in given)
     may_answer = tuple(one for one in asked.may_answer if one not in earlier)
     expires_at = min([datetime.now(UTC), *(yes.at for yes in given)]) + asked.policy.expires_after
-    facts = {
-        "binding": asked.bound_to,
-        "diff": asked.diff,
-        "expires_at": expires_at.isoformat(timespec="seconds"),
-        "may_answer": list(may_answer),
-        "answers": [{"by": yes.by, "said": "yes", "at": yes.at.isoformat(timespec="seconds")} for yes in given],
-    }
     so_far = f"{' and '.join(earlier)} said yes. " if earlier else ""
-    return Request(
-        subject=f"{so_far}Release {name} to {release.environment}?",
-        body=body(release, asked, given, build, image),
+    return ask(
+        f"Release {name} to {release.environment}?",
+        body(release, asked, given, build, image),
         bound_to=asked.bound_to,
         may_answer=may_answer,
         expires_at=expires_at,
-        report=StepReport(
-            f"{so_far}{' or '.join(may_answer)} may say yes or no until {facts['expires_at']}.",
-            facts=facts,
-            links=(Link("Release page", release.page),),
-        ),
+        page=Link("Release page", release.page),
+        facts={
+            "diff": asked.diff,
+            "answers": [{"by": yes.by, "said": "yes", "at": yes.at.isoformat(timespec="seconds")} for yes in given],
+        },
+        so_far=so_far,
     )
 
 
@@ -76,12 +71,6 @@ def body(
         *(f"    {line}" for line in asked.diff.splitlines()),
     ]
     return "\n".join(rows)
-
-
-def plain(text: str) -> str:
-    """Return foreign text as Markdown code, on one line, so that it can't look like ours."""
-    line = " ".join(text.split()).replace("`", "'")
-    return f"`{line[:200]}`" if line else ""
 
 
 def _agreed(given: Sequence[Yes]) -> str:

@@ -6,12 +6,12 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from platform_ops.common.documents import BadDocument, duration, load_document
+from platform_ops.approvals.policy import ApprovalPolicy, policy_from
+from platform_ops.common.documents import BadDocument, load_document
 from platform_ops.common.settings import include
 from platform_ops.systems.harbor.models import Severity
 
@@ -25,19 +25,6 @@ class Environment(StrEnum):
     DEV = "dev"
     RC = "rc"
     PROD = "prod"
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalPolicy:
-    """Who may say yes to a manual promotion.
-
-    :param approvers: Airflow accounts.
-    :param quorum: how many different people must say yes.
-    """
-
-    approvers: tuple[str, ...]
-    quorum: int
-    expires_after: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +104,7 @@ def _target(entry: Mapping[str, Any]) -> Target:
         cluster=entry["cluster"],
         namespace=entry["namespace"],
         deployment=entry["deployment"],
-        approval=approval
-        and ApprovalPolicy(
-            approvers=tuple(approval["approvers"]),
-            quorum=approval.get("quorum", 1),
-            expires_after=duration(approval.get("expires_after", "24h")),
-        ),
+        approval=policy_from(approval) if approval else None,
     )
 
 

@@ -22,13 +22,17 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Red
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.exceptions import HTTPException as AnyHttpError
 
+from platform_ops.backups.names import REPORT
+from platform_ops.backups.report_page import TEMPLATE, page_values
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import AuthenticationFailed, NotFound, PlatformError
+from platform_ops.common.pages import write
 from platform_ops.common.records import RunRecord
 from platform_ops.common.settings import airflow_url, run_page_url
 from platform_ops.delivery.names import RELEASE
 from platform_ops.web import hooks
-from platform_ops.web.pages import headers, write
+from platform_ops.web.backups import newest_report
+from platform_ops.web.pages import headers
 from platform_ops.web.releases import list_releases
 from platform_ops.web.status import status
 from platform_ops.web.story import tell
@@ -40,12 +44,14 @@ _ID = re.compile(r"[A-Za-z0-9_.:+-][A-Za-z0-9_.~:+-]{0,249}")
 
 may_read_run = requires_access_dag("GET", DagAccessEntity.RUN)
 may_read_releases = requires_access_dag("GET", DagAccessEntity.RUN, RELEASE)
+may_read_backups = requires_access_dag("GET", DagAccessEntity.RUN, REPORT)
 
 app = FastAPI(title="platform-ops", docs_url=None, redoc_url=None, openapi_url=None)
 health_router = APIRouter()
-# Every route of these two has its guard; a test proves that only the hook and the health check are open.
+# Every route of these three has its guard; a test proves that only the hook and the health check are open.
 run_router = APIRouter(dependencies=[Depends(may_read_run)])
 releases_router = APIRouter(dependencies=[Depends(may_read_releases)])
+backups_router = APIRouter(dependencies=[Depends(may_read_backups)])
 
 
 def airflow_of_caller(
@@ -113,6 +119,22 @@ async def releases_page(api: Caller, service: str = "", environment: str = "", c
     runs = await run_in(PAGES, partial(api.runs, RELEASE, LISTED_RUNS))
     rows = list_releases(runs, wanted, now=datetime.now(UTC))
     return _page("releases.html.j2", rows=rows, wanted=wanted, looked=len(runs), airflow=airflow_url())
+
+
+@backups_router.get("/backups", response_class=HTMLResponse)
+async def backups_page(api: Caller, embedded: str = "") -> Response:
+    """Show where every source stands, as the newest report says."""
+    found = await run_in(PAGES, partial(newest_report, api))
+    values = page_values(
+        found.report,
+        now=datetime.now(UTC),
+        airflow=airflow_url(),
+        address=f"{airflow_url()}/platform-ops/backups",
+        run_page=run_page_url(REPORT, found.run_id) if found.run_id else "",
+        embedded=embedded == "1",
+        note=found.note,
+    )
+    return _page(TEMPLATE, **values)
 
 
 @releases_router.get("/")
@@ -186,6 +208,7 @@ app.include_router(health_router)
 app.include_router(hooks.router)
 app.include_router(run_router)
 app.include_router(releases_router)
+app.include_router(backups_router)
 app.add_exception_handler(PlatformError, _on_platform_error)
 for _status in (401, 403, 404, 405):
     app.add_exception_handler(_status, _on_http_error)

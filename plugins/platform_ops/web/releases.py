@@ -8,8 +8,8 @@ from datetime import datetime
 from urllib.parse import quote
 
 from platform_ops.common.records import RunRecord
-from platform_ops.web.story_model import Moment
-from platform_ops.web.story_words import moment, span, text, words
+from platform_ops.common.words import Moment, moment, span
+from platform_ops.web.story_words import text, words
 
 _STATES = {
     "success": ("green", "good"),

@@ -9,6 +9,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from platform_ops.common.records import RunRecord
+from platform_ops.common.words import moment, span, stamp
 from platform_ops.delivery import verdicts as of_releases
 from platform_ops.delivery.names import RELEASE
 from platform_ops.upkeep import verdicts as of_checks
@@ -33,10 +34,7 @@ from platform_ops.web.story_words import (
     inner,
     links,
     listing,
-    moment,
     number,
-    span,
-    stamp,
     text,
     texts,
     time_from,

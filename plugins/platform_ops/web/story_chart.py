@@ -13,9 +13,10 @@ from itertools import pairwise
 from math import ceil, floor
 
 from platform_ops.common.records import Attempt, TaskRecord
+from platform_ops.common.words import span, stamp
 from platform_ops.web.story_model import Bar, Break, Chart, ChartRow, Kind, Step, Tick
 from platform_ops.web.story_steps import AGAIN, ENDED, has_run, state_of
-from platform_ops.web.story_words import inner, listing, span, stamp
+from platform_ops.web.story_words import inner, listing
 
 THINNEST_BAR = 0.4
 BREAK_WIDTH = 9.0

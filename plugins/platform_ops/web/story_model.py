@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from platform_ops.common.report import Link
+from platform_ops.common.words import Moment
 
 
 class State(StrEnum):
@@ -36,14 +37,6 @@ class Tone(StrEnum):
     GOOD = "good"
     CALM = "calm"
     BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A time for machines and for people, both UTC."""
-
-    iso: str
-    words: str
 
 
 @dataclass(frozen=True, slots=True)

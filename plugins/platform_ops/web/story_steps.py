@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from platform_ops.common.records import RunRecord, TaskRecord
+from platform_ops.common.words import moment, span
 from platform_ops.delivery.names import GATES, RELEASE
 from platform_ops.delivery.verdicts import TEARDOWNS
 from platform_ops.web.story_model import Fact, State, Step
-from platform_ops.web.story_words import entries, inner, links, moment, moment_from, number, span, text, texts, words
+from platform_ops.web.story_words import entries, inner, links, moment_from, number, text, texts, words
 
 APPROVAL = (*GATES, "judge_approval")
 CHANGES = ("pin_image", "sync_application", "verify_running")

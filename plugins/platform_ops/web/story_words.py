@@ -1,4 +1,4 @@
-"""Careful reading of reports (any key may be missing or of another type) and the words for times and spans."""
+"""Careful reading of reports: any key may be missing or of another type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from platform_ops.common.report import Link
-from platform_ops.web.story_model import Moment
+from platform_ops.common.words import Moment, moment
 
 LONGEST_TEXT = 1000
 MOST_ENTRIES = 50
@@ -67,21 +67,6 @@ def listing(names: tuple[str, ...], last: str = "and") -> str:
     return f" {last} ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
-def moment(value: datetime | None, *, day_of: datetime | None = None) -> Moment | None:
-    """Return a time in UTC with seconds.
-
-    :param day_of: on the same day as this, the date is left out.
-    """
-    return None if value is None else stamp(value, day_of=day_of)
-
-
-def stamp(value: datetime, *, day_of: datetime | None = None) -> Moment:
-    """Return a time in UTC with seconds."""
-    utc = value.astimezone(UTC)
-    same_day = day_of is not None and day_of.astimezone(UTC).date() == utc.date()
-    return Moment(utc.isoformat(timespec="seconds"), f"{utc:%H:%M:%S}" if same_day else f"{utc:%Y-%m-%d %H:%M:%S}")
-
-
 def moment_from(facts: Mapping[str, Any], key: str) -> Moment | None:
     """Return a fact that is a time in ISO form; one without a zone counts as UTC."""
     return moment(time_from(facts, key))
@@ -97,21 +82,6 @@ def time_from(facts: Mapping[str, Any], key: str) -> datetime | None:
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def span(seconds: float) -> str:
-    """Return a length of time in the two largest units: ``4.2 s``, ``3 min 10 s``, ``2 h 5 min``, ``3 d 4 h``."""
-    seconds = max(seconds, 0.0)
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    for unit, name, small, small_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= unit:
-            rest = whole % unit // small
-            return f"{whole // unit} {name} {rest} {small_name}" if rest else f"{whole // unit} {name}"
-    raise AssertionError  # pragma: no cover
 
 
 def links(report: Mapping[str, Any]) -> tuple[Link, ...]:

@@ -97,7 +97,7 @@ class World:
     def verify(self, manifest: Manifest, since: datetime | None = None) -> tuple[int, int]:
         points = self.points
         for member in manifest.members:
-            points.check(manifest.point, member, lambda _: None)
+            points.check(manifest, member, lambda _: None)
         now = START + timedelta(hours=self.number)
         found = check_contents(points, manifest, since, now, lambda _: None)
         points.note(manifest.point, VERIFIED, {"manifest_sha256": points.manifest(manifest.point)[1]})

@@ -329,7 +329,7 @@ def test_a_damaged_list_is_not_built_on(world: World) -> None:
     world.s3.put("shop", "k", b"x")
     first = world.back_up()
     second = world.back_up()
-    key = world.points.key(second.point, "objects.jsonl.zst.age")
+    key = world.points.key(second.point, second.place, "objects.jsonl.zst.age")
     world.s3.put("backups", key, world.s3.newest("backups", key).body[:-1])
     third = world.begin()
     assert third.state["built_on"] == first.point

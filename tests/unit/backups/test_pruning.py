@@ -124,7 +124,8 @@ def test_a_damaged_list_lets_no_content_go(world: World) -> None:
     for number in (0, 24):
         change(world, number)
         world.back_up(number)
-    key = world.points.key(world.name_of(0), "contents.jsonl.zst")
+    manifest = world.points.manifest(world.name_of(0))[0]
+    key = world.points.key(manifest.point, manifest.place, "contents.jsonl.zst")
     world.s3.put("backups", key, world.s3.newest("backups", key).body[:-20])
     before = world.contents()
     with pytest.raises(Corrupt, match=key):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from platform_ops.approvals.answers import told
 from platform_ops.approvals.identities import UnknownPerson
 from platform_ops.approvals.rules import (
     REJECT,
@@ -16,7 +17,7 @@ from platform_ops.approvals.rules import (
     Yes,
 )
 from platform_ops.delivery.names import GATES
-from platform_ops.delivery.permission import Question, answers, approved_by, question, told
+from platform_ops.delivery.permission import Question, answers, approved_by, question
 from platform_ops.delivery.pins import Pin
 
 DIFF = "+digest: x\n"

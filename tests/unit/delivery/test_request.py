@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from platform_ops.approvals.asking import plain
+from platform_ops.approvals.policy import ApprovalPolicy
 from platform_ops.approvals.rules import TooFewApprovers, Yes, binding_line, bound_by
 from platform_ops.delivery.permission import Question
-from platform_ops.delivery.request import LISTED_COMMITS, body, plain, request
-from platform_ops.delivery.services import ApprovalPolicy
+from platform_ops.delivery.request import LISTED_COMMITS, body, request
 from platform_ops.systems.git.models import Commit
 
 POLICY = ApprovalPolicy(("paula", "quentin"), 1, timedelta(hours=24))

@@ -130,6 +130,36 @@ def test_the_head_may_have_moved_as_long_as_it_keeps_our_digest(world) -> None:
     ours.require()
 
 
+def test_what_a_commit_holds_is_known_and_where_the_head_is_is_asked(world) -> None:
+    ours = line(world)
+    ours.require()
+    ours.require()
+    later = world.pin("rc", newer(world), world.other)
+    with pytest.raises(Superseded):
+        ours.require()
+    with pytest.raises(Superseded):
+        ours.holds(later)
+
+
+def test_commits_that_leave_our_file_alone_hold_it_without_another_look(world) -> None:
+    ours = line(world)
+    between = world.pin("dev", world.first, world.other)
+    world.pin("prod", world.first, world.other)
+    ours.require()
+    world.git.repository.reset_mock()
+    assert ours.holds(between)
+    world.git.repository.assert_not_called()
+
+
+def test_a_commit_between_that_pinned_something_else_does_not_hold_it(world) -> None:
+    ours = line(world)
+    between = world.pin("rc", world.first, world.other)
+    world.pin("rc", world.second, world.ours)
+    ours.require()
+    with pytest.raises(PinReplaced):
+        ours.holds(between)
+
+
 def pinned(world, environment: str = "rc") -> dict[str, Any]:
     revision = world.pin(environment, world.second, world.ours)
     return {

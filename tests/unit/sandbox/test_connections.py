@@ -148,7 +148,7 @@ def test_connections_and_pools_are_written_over_what_is_there(environment: dict[
     assert json.loads(written["kubernetes_prod"]["extra"]) == {"verify": True}
     assert written["kubernetes_prod"]["host"] == environment["KUBERNETES_PROD_URL"]
     pools = {pool["name"]: pool["slots"] for pool in airflow.actions["/api/v2/pools"]["entities"]}
-    assert pools == {"jenkins_builds": 8, "gitops_pushes": 4}
+    assert pools == {"backups": 4, "jenkins_builds": 8, "gitops_pushes": 4}
 
 
 @pytest.mark.parametrize("airflow", [Airflow(errors=[{"error": "no", "status_code": 400}]), Airflow(status=403)])

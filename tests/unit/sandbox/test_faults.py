@@ -16,6 +16,7 @@ from starlette.routing import Route
 from platform_ops.common.errors import PlatformError, Unreachable
 from platform_ops.systems.git.errors import PushRejected
 from platform_ops.systems.git.hook import Repository
+from sandbox import contract
 from sandbox.faults import PATH, FaultLayer
 from sandbox.forward import Forward
 from sandbox.stand_ins import gitlab, object_store
@@ -182,14 +183,14 @@ def test_a_server_that_is_gone_is_a_bad_gateway() -> None:
 def store(tmp_path: Any) -> Iterator[tuple[Any, str]]:
     from minio import Minio
 
-    environment = {"OBJECT_STORE_ACCESS_KEY": "platform-ops", "OBJECT_STORE_SECRET_KEY": "a-good-secret-key"}
+    environment = contract.new_environment(21000)
     with (
         served(object_store.create_app(environment, tmp_path)) as upstream,
         served(FaultLayer(Forward(upstream))) as address,
         urllib3.PoolManager(retries=False) as pool,
     ):
-        credentials = dict(zip(("access_key", "secret_key"), environment.values(), strict=True))
-        made = Minio(address.removeprefix("http://"), **credentials, secure=False, region="us-east-1", http_client=pool)
+        credentials = environment["OBJECT_STORE_ACCESS_KEY"], environment["OBJECT_STORE_SECRET_KEY"]
+        made = Minio(address.removeprefix("http://"), *credentials, secure=False, region="us-east-1", http_client=pool)
         made.make_bucket("evidence")
         yield made, address
 

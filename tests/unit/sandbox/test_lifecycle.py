@@ -38,6 +38,25 @@ def test_a_used_folder_keeps_its_ports(state: Path) -> None:
         lifecycle._contract(state, 23000, None)
 
 
+def test_a_used_folder_keeps_its_servers(state: Path) -> None:
+    with pytest.raises(SandboxError, match=r"OBJECT_STORE_SERVER of .* is stand-in.*--purge"):
+        lifecycle._contract(state, None, None, {"object_store": "minio"})
+    contract.write(state, contract.read(state) | {"OBJECT_STORE_SERVER": "minio"})
+    assert lifecycle._contract(state, None, None)["OBJECT_STORE_SERVER"] == "minio"
+    assert lifecycle._contract(state, None, None, {"object_store": "minio"})["OBJECT_STORE_SERVER"] == "minio"
+
+
+def test_a_server_that_can_not_be_built_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(lifecycle, "_start_everything", lambda run: pytest.fail("started"))
+    with pytest.raises(SandboxError, match="there is no `go`"):
+        lifecycle.up(tmp_path / "state", 21000, real={"object_store": "minio"})
+    assert not (tmp_path / "state" / "env").exists()
+
+
 def test_a_home_without_include_is_refused(state: Path, tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="has no folder include/"):
         lifecycle._contract(state, None, tmp_path)

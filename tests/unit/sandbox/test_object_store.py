@@ -18,13 +18,18 @@ with warnings.catch_warnings():  # Starlette would like httpx2; the project has 
 from platform_ops.common.errors import AuthenticationFailed
 from platform_ops.systems.object_store.errors import BucketNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.systems.object_store.models import BucketRules
 from platform_ops.systems.object_store.permissions import PROBE
+from sandbox import contract
+from sandbox.accounts import BACKUPS, accounts
 from sandbox.stand_ins import object_store
 from sandbox.stand_ins.object_store import create_app
 
 URL = "http://s3.test"
 KEY, SECRET = "platform-ops", "a-good-secret-key"
-ENVIRONMENT = {"OBJECT_STORE_URL": URL, "OBJECT_STORE_ACCESS_KEY": KEY, "OBJECT_STORE_SECRET_KEY": SECRET}
+ENVIRONMENT = contract.new_environment(21000) | {
+    "OBJECT_STORE_URL": URL, "OBJECT_STORE_ACCESS_KEY": KEY, "OBJECT_STORE_SECRET_KEY": SECRET
+}  # fmt: skip
 AWKWARD = "runs/a b+c/ü%41~(1).json"
 
 
@@ -280,3 +285,91 @@ def test_a_retention_in_compliance_mode_proves_that_nothing_goes(hook, store):
     store.client().make_bucket("locked", object_lock=True)
     store.client().set_object_lock_config("locked", ObjectLockConfig("COMPLIANCE", 1, "Days"))
     assert wrong(hook.check_permissions(["locked"])) == []
+
+
+def test_a_folder_whose_objects_are_all_hidden_is_none(hook, limited):
+    writer, _ = limited
+    for key in ("s/gone/a", "s/gone/b", "s/there/a"):
+        put(writer, key, b"x", BACKUPS)
+    for key in ("s/gone/a", "s/gone/b"):
+        writer.remove_object(BACKUPS, key)
+    assert [found.object_name for found in writer.list_objects(BACKUPS, "s/")] == ["s/gone/", "s/there/"]
+    assert list(hook.folders(BACKUPS, "s/")) == ["there"]
+
+
+def test_the_rules_of_a_bucket_with_a_retention(hook, store):
+    from minio.objectlockconfig import ObjectLockConfig
+
+    assert hook.rules("evidence") == BucketRules(versioning=False, lock=None, expires=None)
+    store.client().make_bucket("locked", object_lock=True)
+    assert hook.rules("locked") == BucketRules(versioning=True, lock=None, expires=None)
+    store.client().set_object_lock_config("locked", ObjectLockConfig("COMPLIANCE", 3, "Days"))
+    assert hook.rules("locked") == BucketRules(versioning=True, lock=timedelta(days=3), expires=None)
+
+
+@pytest.fixture
+def limited(store):
+    """Clients of the account that writes backups and of the one that reads them, and a bucket with versions."""
+    from minio.commonconfig import ENABLED
+    from minio.versioningconfig import VersioningConfig
+
+    owner = store.client()
+    owner.make_bucket(BACKUPS)
+    owner.set_bucket_versioning(BACKUPS, VersioningConfig(ENABLED))
+    return [store.client(account.access_key, account.secret_key) for account in accounts(ENVIRONMENT)]
+
+
+def test_the_writer_of_backups_can_hide_an_object_but_lose_none(store, limited):
+    writer, _ = limited
+    version = put(writer, "s/p/files.tar", b"one", BACKUPS).version_id
+    assert writer.get_object(BACKUPS, "s/p/files.tar").data == b"one"
+    assert writer.get_bucket_versioning(BACKUPS).status == "Enabled"
+    writer.remove_object(BACKUPS, "s/p/files.tar")
+    assert code_of(lambda: writer.get_object(BACKUPS, "s/p/files.tar")) == (404, "NoSuchKey")
+    assert code_of(lambda: writer.remove_object(BACKUPS, "s/p/files.tar", version)) == (403, "AccessDenied")
+    assert store.client().get_object(BACKUPS, "s/p/files.tar", version_id=version).data == b"one"
+
+
+def test_the_writer_of_backups_uploads_in_parts_and_aborts(limited):
+    writer, _ = limited
+    upload = writer._create_multipart_upload(BACKUPS, "s/p/files.tar", {})
+    writer._upload_part(BACKUPS, "s/p/files.tar", b"x", None, upload, 1)
+    assert [one.upload_id for one in writer._list_multipart_uploads(BACKUPS).uploads] == [upload]
+    writer._abort_multipart_upload(BACKUPS, "s/p/files.tar", upload)
+    assert not writer._list_multipart_uploads(BACKUPS).uploads
+
+
+def test_the_reader_of_backups_writes_proofs_only(limited):
+    writer, reader = limited
+    put(writer, "s/p/files.tar", b"one", BACKUPS)
+    assert [found.object_name for found in reader.list_objects(BACKUPS, "s/", recursive=True)] == ["s/p/files.tar"]
+    assert reader.get_object(BACKUPS, "s/p/files.tar").data == b"one"
+    put(reader, "s/p/proof.json", b"{}", BACKUPS)
+    for refused in (
+        lambda: put(reader, "s/p/manifest.json", b"{}", BACKUPS),
+        lambda: reader.remove_object(BACKUPS, "s/p/proof.json"),
+        lambda: reader._create_multipart_upload(BACKUPS, "s/p/files.tar", {}),
+    ):
+        assert code_of(refused) == (403, "AccessDenied")
+
+
+def test_the_accounts_of_backups_see_no_other_bucket_and_change_no_setting(store, limited):
+    from minio.commonconfig import CopySource
+    from minio.versioningconfig import SUSPENDED, VersioningConfig
+
+    put(store.client(), "x")
+    for account in limited:
+        for refused in (
+            lambda account=account: account.get_object("evidence", "x"),
+            lambda account=account: list(account.list_objects("evidence")),
+            lambda account=account: account.list_buckets(),
+            lambda account=account: account.copy_object(BACKUPS, "s/p/proof.json", CopySource("evidence", "x")),
+            lambda account=account: account.set_bucket_versioning(BACKUPS, VersioningConfig(SUSPENDED)),
+            lambda account=account: account.make_bucket("other"),
+            lambda account=account: account.remove_bucket(BACKUPS),
+        ):
+            assert code_of(refused) == (403, "AccessDenied")
+
+
+def test_a_setting_of_a_bucket_is_no_bucket(store, limited):
+    assert store.pool.app.get("/_sandbox/state").json()["effects"] == {"buckets": 2}

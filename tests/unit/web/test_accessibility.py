@@ -13,7 +13,7 @@ from tests.unit.web.served import ADDRESS, Site, all_pages
 pytestmark = pytest.mark.browser
 KINDS = (
     "running", "waiting", "waiting_second", "released", "superseded", "red_tests", "mismatch", "pods_failing", "rejected", "foreign",
-    "waited a night", "tried again", "queued", "long words", "embedded", "releases", "message",
+    "waited a night", "tried again", "queued", "long words", "embedded", "releases", "message", "backups", "backups, out of date", "no backups",
 )  # fmt: skip
 WIDTHS = (320, 375, 640, 720, 900, 1060, 1280)
 

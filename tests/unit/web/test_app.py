@@ -12,8 +12,8 @@ from jinja2 import UndefinedError
 from starlette.routing import BaseRoute
 
 from platform_ops.common.airflow_api import AirflowApi
+from platform_ops.common.pages import write
 from platform_ops.web import app as web
-from platform_ops.web.pages import write
 
 RUN = "release__storefront__prod__4f1d2c9a7be3"
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
@@ -169,6 +169,7 @@ def test_home_leads_to_the_releases(person):
     [
         "/",
         "/releases?service=storefront",
+        "/backups?embedded=1",
         f"/runs/release_service/{RUN}?embedded=1",
         f"/runs/release_service/{RUN}/status",
     ],
@@ -206,9 +207,10 @@ def test_the_guard_asks_for_exactly_this_dag(client, monkeypatch):
     assert "may not read" in response.text
     assert client.get("/runs/nightly_backup/r/status?dag_id=other").json()["code"] == "forbidden"
     assert client.get("/releases?dag_id=other").status_code == 403
+    assert client.get("/backups?dag_id=other").status_code == 403
     entity = web.DagAccessEntity.RUN
     backup, release = ("GET", entity, "nightly_backup", "victor"), ("GET", entity, "release_service", "victor")
-    assert asked == [backup, backup, release]
+    assert asked == [backup, backup, release, ("GET", entity, "report_backups", "victor")]
 
 
 def _guards(route: APIRoute) -> set[Any]:
@@ -226,12 +228,12 @@ def _flat(routes: Any) -> list[BaseRoute]:
 def test_only_the_hook_and_the_health_check_are_open():
     routes = _flat(web.app.routes)
     assert all(isinstance(route, APIRoute) for route in routes)
-    assert len(routes) == 6
+    assert len(routes) == 7
     unguarded = {
         (method, route.path)
         for route in routes
         for method in route.methods
-        if not _guards(route) & {web.may_read_run, web.may_read_releases}
+        if not _guards(route) & {web.may_read_run, web.may_read_releases, web.may_read_backups}
     }
     assert unguarded == {("POST", "/hooks/gitlab"), ("GET", "/health")}
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from platform_ops.common.pages import write
 from platform_ops.common.records import RunRecord, TaskRecord
-from platform_ops.web.pages import write
 from platform_ops.web.story import tell
 from platform_ops.web.story_model import State, Story, Tone
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from platform_ops.web.story_words import is_web, span, visible, words
+from platform_ops.common.words import span
+from platform_ops.web.story_words import is_web, visible, words
 
 
 @pytest.mark.parametrize(

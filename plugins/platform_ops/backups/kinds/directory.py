@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+from platform_ops.backups.errors import NoPoint
 from platform_ops.backups.kinds.extraction import extract
-from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading
+from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading, Selection
 from platform_ops.backups.points import Manifest
 from platform_ops.backups.sources import Source
 from platform_ops.backups.streams import CHUNK, Writer
@@ -117,17 +118,41 @@ class Directory:
 
     def compare(self, point: OpenPoint, target: Path) -> list[str]:
         """Hold every file against the index."""
-        with point.open(INDEX) as plain:
-            index = plain.read(-1)
+        return self.compare_some(point, target, "")
+
+    def select(self, point: OpenPoint, subset: str) -> Selection:
+        """Count the files of a part in the index."""
+        found = [entry for entry in _index(point) if _within(entry["path"], subset)]
+        if subset and not found:
+            raise NoPoint(
+                f"Point {point.manifest.point} of {point.manifest.source} has nothing at {_shown(subset)[:200]!r}. "
+                "Name a path as it is below the source, without a slash before it."
+            )
+        files = [entry for entry in found if entry["type"] != "folder"]
+        return Selection(len(files), sum(entry.get("size", 0) for entry in found))
+
+    def restore_some(self, point: OpenPoint, target: Path, subset: str) -> None:
+        """Extract a part of the tar, with the folders above it and what its hard links lead to."""
+        needed = {subset}
+        for entry in _index(point):
+            if entry["type"] == "same" and _within(entry["path"], subset):
+                needed.add(entry["to"])
+        above = {str(folder) for path in needed for folder in PurePosixPath(path).parents}
+        with point.open(FILES) as plain:
+            extract(plain, target, lambda path: _within(path, subset) or path in needed or path in above)
+
+    def compare_some(self, point: OpenPoint, target: Path, subset: str) -> list[str]:
+        """Hold every file of a part against the index."""
         wrong = []
         expected = set()
-        for line in index.splitlines():
-            entry = json.loads(line)
+        for entry in _index(point):
+            if not _within(entry["path"], subset):
+                continue
             expected.add(entry["path"])
             difference = _difference(entry, target / entry["path"])
             if difference:
                 wrong.append(f"{_shown(entry['path'])} {difference}.")
-        for folder, folders, files in os.walk(target):
+        for folder, folders, files in os.walk(target / subset):
             for name in (*folders, *files):
                 path = os.path.relpath(os.path.join(folder, name), target)  # noqa: PTH118 - names in any encoding
                 if path not in expected:
@@ -137,6 +162,15 @@ class Directory:
     def commands(self, manifest: Manifest) -> str:  # noqa: ARG002
         """Extract with GNU tar."""
         return f"mkdir restored\ntar --extract --file {FILES} --directory restored --preserve-permissions\n"
+
+
+def _index(point: OpenPoint) -> list[Entry]:
+    with point.open(INDEX) as plain:
+        return [json.loads(line) for line in plain.read(-1).splitlines()]
+
+
+def _within(path: str, subset: str) -> bool:
+    return not subset or path == subset or path.startswith(f"{subset}/")
 
 
 class _Out:

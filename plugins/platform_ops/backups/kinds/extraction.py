@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -18,9 +20,10 @@ class HostileArchive(Refused):
     """The archive holds something that would leave the target, or that no backup of ours holds."""
 
 
-def extract(plain: Reader, target: Path) -> None:
+def extract(plain: Reader, target: Path, wanted: Callable[[str], bool] | None = None) -> None:
     """Write files below a folder: links last, so that nothing is written through one; times of folders at the very end.
 
+    :param wanted: says which paths are written; all without it.
     :raises HostileArchive: an entry is refused; it is named.
     """
     links: list[tuple[tarfile.TarInfo, Path]] = []
@@ -29,8 +32,11 @@ def extract(plain: Reader, target: Path) -> None:
     stream = cast("IO[bytes]", _In(plain))
     with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=CHUNK) as tar:
         for info in tar:
-            path = target / _checked(info, seen)
-            try:
+            name = _checked(info, seen)
+            if wanted and not wanted(name):
+                continue
+            path = target / name
+            with _named(info):
                 if info.isdir():
                     path.mkdir(mode=0o700)
                     folders.append((info, path))
@@ -38,22 +44,36 @@ def extract(plain: Reader, target: Path) -> None:
                     _write(tar, info, path)
                 else:
                     links.append((info, path))
-            except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
-                raise HostileArchive(
-                    f"{info.name[:200]!r} lies in what is no folder of the archive, or is in the way of another."
-                ) from error
+    made = {path for info, path in links if info.issym()}
     for info, path in links:
-        if info.issym():
-            path.symlink_to(info.linkname)
-            os.utime(path, ns=_times(info), follow_symlinks=False)
-        else:
-            original = target / _checked_name(info.linkname, info.name)
-            if original.is_symlink() or not original.is_file():
-                raise HostileArchive(f"{info.name[:200]!r} is a hard link to what is no file of the archive.")
-            os.link(original, path, follow_symlinks=False)
+        original = target / _checked_name(info.linkname, info.name) if info.islnk() else path
+        if made.intersection((*path.parents, *original.parents)):
+            raise HostileArchive(f"{info.name[:200]!r} lies, or leads, below a link, which may lead anywhere.")
+        with _named(info):
+            _link(info, path, original)
     for info, path in reversed(folders):
         path.chmod(info.mode & 0o7777)
         os.utime(path, ns=_times(info))
+
+
+@contextmanager
+def _named(info: tarfile.TarInfo) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+        raise HostileArchive(
+            f"{info.name[:200]!r} lies in what is no folder of the archive, or is in the way of another."
+        ) from error
+
+
+def _link(info: tarfile.TarInfo, path: Path, original: Path) -> None:
+    if info.issym():
+        path.symlink_to(info.linkname)
+        os.utime(path, ns=_times(info), follow_symlinks=False)
+        return
+    if original.is_symlink() or not original.is_file():
+        raise HostileArchive(f"{info.name[:200]!r} is a hard link to what is no file of the archive.")
+    os.link(original, path, follow_symlinks=False)
 
 
 class _In:

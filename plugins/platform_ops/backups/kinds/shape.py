@@ -105,3 +105,31 @@ class Leaves(Protocol):
 
     def remove(self, target: Path) -> None:
         """Remove what a restore left outside; fine when nothing is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How much of a point is restored."""
+
+    files: int
+    bytes: int
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A kind of which a part of a point can be restored.
+
+    The part is named by a path below the source; empty means all of it.
+    """
+
+    def select(self, point: OpenPoint, subset: str) -> Selection:
+        """Say how much a part is.
+
+        :raises NoPoint: the point has nothing of that name.
+        """
+
+    def restore_some(self, point: OpenPoint, target: Path, subset: str) -> None:
+        """Restore a part below an empty folder, under its own path; what it needs besides may lie there too."""
+
+    def compare_some(self, point: OpenPoint, target: Path, subset: str) -> list[str]:
+        """Return a sentence for each difference between a restored part and the manifest."""

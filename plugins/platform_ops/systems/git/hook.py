@@ -210,12 +210,13 @@ class Repository:
         """Say whether the commit has been fetched."""
         if sha in self._present:
             return True
-        # Without lazy fetching: asking for an unknown object would go to the remote.
-        code, _ = self._run("-c", "remote.origin.promisor=false", "cat-file", "-e", f"{sha}^{{commit}}",
-                            accept=(0, 1, 128))  # fmt: skip
-        if code == 0:
+        # Without a promisor: asking for an unknown object would go to the remote, and bring it.
+        alone = git_environment()
+        done = git(self._path, ["cat-file", "-e", f"{sha}^{{commit}}"], what=self.address, environment=alone,
+                   accept=(0, 1, 128))  # fmt: skip
+        if done.returncode == 0:
             self._present.add(sha)
-        return code == 0
+        return done.returncode == 0
 
     def commit(self, sha: str) -> Commit:
         """Return one fetched commit."""

@@ -185,7 +185,8 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
     def abort_uploads(self, bucket: str, prefix: str, which: Callable[[str], bool] = lambda _: True) -> int:
         """Abort the uploads below a prefix that were begun and never completed; return how many.
 
-        minio 7.2 has no public way to list them.
+        minio 7.2 has no public way to list them. MinIO itself lists those of a whole key only, so there the prefix has
+        to be one; the rest it drops by itself, a day after they were begun.
 
         :param which: takes a key and says whether its upload is to be aborted.
         """
@@ -197,17 +198,20 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
             return len(listed)
 
     def folders(self, bucket: str, prefix: str) -> Iterator[str]:
-        """Yield the names directly below a prefix that have something below them, in order."""
+        """Yield the names directly below a prefix that have something below them, in order.
+
+        In a bucket with versions MinIO and versitygw also list those below which everything was deleted.
+        """
         with self._errors(f"folders of {bucket} below {prefix}"):
             for found in self.client.list_objects(bucket, prefix=prefix):
-                if found.is_dir:
+                if found.is_dir and any(True for _ in self.keys(bucket, found.object_name)):
                     yield found.object_name.removeprefix(prefix).rstrip("/")
 
     def keys(self, bucket: str, prefix: str) -> Iterator[str]:
         """Yield the keys below a prefix, in order."""
-        return (key for key, _ in self.objects(bucket, prefix))
+        return (key for key, _ in self.sizes(bucket, prefix))
 
-    def objects(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
+    def sizes(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
         """Yield key and size of what lies below a prefix, in the order of keys."""
         with self._errors(f"keys of {bucket} below {prefix}"):
             for found in self.client.list_objects(bucket, prefix=prefix, recursive=True):
@@ -221,13 +225,14 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
         with self._errors(f"versioning of bucket {bucket}"):
             status = self.client.get_bucket_versioning(bucket).status
         lock = self._rule(lambda: self.client.get_object_lock_config(bucket))
-        length, unit = lock.duration if lock and lock.mode else (None, None)
         cycle = self._rule(lambda: self.client.get_bucket_lifecycle(bucket))
         days = [rule.expiration.days for rule in (cycle.rules if cycle else ()) if rule.status == "Enabled"
                 and rule.expiration and rule.expiration.days]  # fmt: skip
         return BucketRules(
             versioning=status == "Enabled",
-            lock=timedelta(days=length * (365 if unit == "Years" else 1)) if length else None,
+            lock=timedelta(days=lock.duration * (365 if lock.duration_unit == "Years" else 1))
+            if lock and lock.mode
+            else None,
             expires=timedelta(days=min(days)) if days else None,
         )
 

@@ -145,6 +145,50 @@ def test_a_branch_that_never_stands_still_is_given_up(remote: Path, address: str
     assert run(remote, "show", "main:pin.yaml") == "digest: one"
 
 
+def test_the_tip_comes_without_what_lies_before_it(remote: Path, address: str) -> None:
+    first, second = run(remote, "rev-parse", "main"), second_commit(remote)
+    with Repository(address) as repository:
+        assert repository.fetch_tip("main") == second
+        assert repository.read(second, "other.yaml") == "else\n"
+        assert not repository.has(first)
+
+
+def test_a_history_without_folders_still_tells_commits_and_trees(remote: Path, address: str) -> None:
+    first, second = run(remote, "rev-parse", "main"), second_commit(remote)
+    with Repository(address) as repository:
+        assert repository.fetch_branch("main", files=False) == second
+        assert repository.is_ancestor(first, second)
+        assert repository.commit(first).tree == run(remote, "rev-parse", f"{first}^{{tree}}")
+        assert [one.sha for one in repository.newest(second, 9)] == [second, first]
+        assert [one.sha for one in repository.newest(second, 1)] == [second]
+
+
+def test_the_head_is_asked_of_the_remote(remote: Path, address: str) -> None:
+    with Repository(address) as repository:
+        repository.fetch_branch("main")
+        moved = second_commit(remote)
+        assert repository.head("main") == moved
+        assert repository.head("nosuch") == ""
+
+
+def test_a_commit_that_changed_a_file_is_told_from_one_that_did_not(remote: Path, address: str) -> None:
+    first, second = run(remote, "rev-parse", "main"), second_commit(remote)
+    with Repository(address) as repository:
+        repository.fetch_branch("main")
+        assert repository.is_changed("other.yaml", first, second)
+        assert not repository.is_changed("pin.yaml", first, second)
+
+
+@pytest.mark.parametrize("text", ["größe: ü\n", "no newline", "", "data 5\nfrom x\n", "a\n\n\n"])
+def test_a_file_is_written_byte_for_byte(remote: Path, address: str, text: str) -> None:
+    with Repository(address) as repository:
+        repository.push_edit("main", "pin.yaml", edit_to(text), message=lambda _: "Größe\n\nRun: r1\n", author=BOT)
+    shown = ["git", "-C", str(remote), "cat-file", "blob", "main:pin.yaml"]
+    assert subprocess.run(shown, check=True, capture_output=True).stdout == text.encode()
+    assert run(remote, "log", "-1", "--format=%s %(trailers:key=Run,valueonly)") == "Größe r1"
+    assert run(remote, "fsck", "--strict") == ""
+
+
 @pytest.mark.parametrize(("path", "said"), [("link.yaml", "symbolic link"), ("missing.yaml", "nothing")])
 def test_only_regular_files_are_read(address: str, path: str, said: str) -> None:
     with Repository(address) as repository:

@@ -1,5 +1,6 @@
 import io
 import json
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,6 +10,7 @@ import urllib3
 from platform_ops.common.errors import AuthenticationFailed, Busy, Unreachable
 from platform_ops.systems.object_store.errors import BucketNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.systems.object_store.models import BucketRules
 
 SECRET = "s3cret-of-the-store"
 
@@ -146,3 +148,26 @@ def test_a_store_that_writes_in_spite_of_the_condition_is_named() -> None:
 def test_a_wrong_secret_is_no_missing_permission() -> None:
     with pytest.raises(AuthenticationFailed, match="SignatureDoesNotMatch"):
         ObjectStoreHook(pool=Pool(403, error("SignatureDoesNotMatch"))).check_permissions(["evidence"])
+
+
+class Settings(Pool):
+    """A bucket with a retention and without lifecycle rules."""
+
+    def __init__(self, retention: str) -> None:
+        super().__init__(200)
+        self.retention = f"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode>{retention}</DefaultRetention></Rule>"
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
+        lock = f"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>{self.retention}"
+        self.status, self.body = {
+            "versioning": (200, b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"),
+            "object-lock": (200, f"{lock}</ObjectLockConfiguration>".encode()),
+            "lifecycle": (501, error("NotImplemented")),
+        }[urlsplit(url).query.rstrip("=")]
+        return super().urlopen(method, url, redirect=redirect, **options)
+
+
+@pytest.mark.parametrize(("retention", "days"), [("<Days>3</Days>", 3), ("<Years>2</Years>", 730)])
+def test_a_retention_is_told_in_days_and_a_store_without_lifecycle_rules_is_fine(retention: str, days: int) -> None:
+    rules = ObjectStoreHook(pool=Settings(retention)).rules("backups")
+    assert rules == BucketRules(versioning=True, lock=timedelta(days=days), expires=None)

@@ -1,0 +1,85 @@
+"""
+### What it does
+
+Restores a source, or a part of it, as it was at one point, into a folder: shows first what would be restored, how much
+that is, how long it takes by the drills, and what is in the way. Without `dry_run` it then asks the approvers where the
+catalogue calls the target production, restores beside the target, moves aside what is in the way, renames the restored
+into place, and compares it with what was backed up.
+
+### When it runs
+
+A person starts it. It begins as a dry run unless the person says otherwise.
+
+### What it changes
+
+Without `dry_run`: the target. What was in the way is kept beside it, as `<target>.before-…`. The evidence bucket: the
+run's document.
+
+### When it fails
+
+The failed task says what was found and what to do; until `restore_point` nothing was changed.
+`docs/runbooks/restore_backup.md` has the rest.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import Param, dag
+
+from platform_ops.backups.restore_steps import ApproveRestore, CompareRestore, PlanRestore, RecordRestore, RestorePoint
+from platform_ops.backups.sources import source_names
+from platform_ops.common.dag_defaults import Area, Impact, default_args
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    # Runs that wait for an approval count.
+    max_active_runs=64,
+    # Two retries carry a restore over the restart of a store; it begins anew, beside the target.
+    default_args=default_args(owner="platform-team", retries=2),
+    tags=[Area.BACKUPS, Impact.WARNS],
+    doc_md=__doc__,
+    params={
+        "source": Param(type="string", enum=source_names(), description="The source, as the catalogue calls it."),
+        "point": Param(
+            "latest",
+            type="string",
+            pattern=r"^(latest|\d{8}T\d{6}Z-[0-9a-f]{8}|as of \d{4}-\d{2}-\d{2}.{0,30})$",
+            description=(
+                "The point's name; `latest` for the newest verified one; `as of 2026-11-25T03:00:00Z` for the newest "
+                "verified one whose state is not younger."
+            ),
+        ),
+        "target": Param(
+            type="string",
+            pattern="^/[^\\u0000]{1,4000}$",
+            description="The folder to restore into, on the worker: empty, or not there yet.",
+        ),
+        "subset": Param(
+            "",
+            type="string",
+            maxLength=4000,
+            description="A path below the source, when not all of it is wanted; only for directories.",
+        ),
+        "overwrite": Param(
+            default=False,
+            type="boolean",
+            description="Take a target that is not empty: what is in the way is moved aside and kept.",
+        ),
+        "dry_run": Param(default=True, type="boolean", description="Show the plan, and change nothing."),
+        "reason": Param("", type="string", maxLength=500, description="Why, for the approvers and for later readers."),
+    },
+)
+def restore_backup() -> None:
+    plan_restore = PlanRestore(task_id="plan_restore")
+    approve_restore = ApproveRestore(task_id="approve_restore")
+    restore_point = RestorePoint(task_id="restore_point", pool="backups")
+    compare_restore = CompareRestore(task_id="compare_restore", pool="backups")
+    record_evidence = RecordRestore(task_id="record_evidence").as_teardown()
+    # Callers that wait for the run get these facts.
+    record_evidence.returns_dag_result = True
+
+    plan_restore >> approve_restore >> restore_point >> compare_restore >> record_evidence
+
+
+restore_backup()

@@ -1,0 +1,239 @@
+"""One run of ``restore_backup``: what is restored, from where, to where, and who must agree."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platform_ops.approvals.answers import answers
+from platform_ops.approvals.asking import ask, plain
+from platform_ops.approvals.gate import Request
+from platform_ops.approvals.identities import load_identities
+from platform_ops.approvals.policy import ApprovalPolicy
+from platform_ops.approvals.rules import binding, judge, may_answer, participants
+from platform_ops.backups.drilling import Opened, trusted_manifest
+from platform_ops.backups.errors import NoPoint
+from platform_ops.backups.keys import READER_CONNECTION, identity
+from platform_ops.backups.kinds.shape import Kind, Leaves, Selection, Selective
+from platform_ops.backups.kinds.table import KINDS
+from platform_ops.backups.names import GATE
+from platform_ops.backups.overview import WINDOW
+from platform_ops.backups.placing import Placement
+from platform_ops.backups.points import VERIFIED, Manifest, is_point, point_time
+from platform_ops.backups.progress import amount
+from platform_ops.backups.sources import Source, load_source, source_names
+from platform_ops.backups.store import Points
+from platform_ops.backups.wishes import BadWish, Wish, production_policy, refuse_source, wish_from
+from platform_ops.common.report import Link
+from platform_ops.common.settings import run_page_url
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+@dataclass(frozen=True)
+class Restore:
+    """What one run restores.
+
+    :param started_by: Airflow account.
+    """
+
+    wish: Wish
+    source: Source
+    dag_id: str
+    run_id: str
+    started_by: str | None
+
+    @classmethod
+    def of(cls, context: Context) -> Restore:
+        """Read the form and the catalogue.
+
+        :raises BadWish: the form means nothing.
+        :raises BadDocument: there is no such source.
+        """
+        wish, ti = wish_from(context["params"]), context["ti"]
+        starter = context["dag_run"].triggering_user_name
+        return cls(wish, load_source(wish.source), ti.dag_id, ti.run_id, starter)
+
+    @cached_property
+    def points(self) -> Points:
+        """Return the source's points."""
+        return Points.of(self.source, READER_CONNECTION)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """Return the source's kind.
+
+        :raises BadWish: the kind restores into no folder, or a part is asked for that it can't restore.
+        """
+        kind = KINDS[self.source.kind](self.source)
+        if isinstance(kind, Leaves):
+            raise BadWish(
+                f"A source of kind {self.source.kind} is not restored into a folder. RESTORE.md beside the point has "
+                "the commands that restore it."
+            )
+        if self.wish.subset and not isinstance(kind, Selective):
+            raise BadWish(f"Of a source of kind {self.source.kind} only all can be restored; leave the path empty.")
+        return kind
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Return where it is restored to.
+
+        :raises BadWish: the target is, contains or lies in the source.
+        """
+        target = self.wish.target.resolve()
+        live = Path(self.source.what["path"]).resolve() if self.source.kind == "directory" else None
+        refuse_source(target, live)
+        return Placement(target, self.wish.subset, hashlib.sha256(self.run_id.encode()).hexdigest()[:8])
+
+    @cached_property
+    def policy(self) -> ApprovalPolicy | None:
+        """Return who must say yes; None where the target is no production.
+
+        :raises BadDocument: a catalogue file is not in order, so nobody knows.
+        """
+        catalogue = [load_source(name) for name in source_names()]
+        return production_policy(
+            self.placement.place,
+            ((one, [Path(folder).resolve() for folder in one.production]) for one in catalogue),
+        )
+
+    def choose(self) -> str:
+        """Return the point that is asked for.
+
+        :raises NoPoint: there is none.
+        """
+        if self.wish.point is not None:
+            return self.wish.point
+        verified, oldest = 0, ""
+        for point in self.points.all():
+            if not self.points.has(point, VERIFIED):
+                continue
+            verified, oldest = verified + 1, point
+            as_of = self.wish.as_of
+            if as_of is None:
+                return point
+            if point_time(point) <= as_of and self.points.manifest(point)[0].state_at <= as_of:
+                return point
+        if not verified:
+            raise NoPoint(f"{self.source.name} has no verified point. Run back_up_sources, or name a point.")
+        raise NoPoint(
+            f"The oldest verified point of {self.source.name} is {oldest}, made after {self.wish.as_of}. "
+            "Ask for a later time."
+        )
+
+    def manifest(self, point: str) -> tuple[Manifest, str]:
+        """Return the manifest of the point and its sha256.
+
+        :raises NoPoint: the source has no such point.
+        :raises BadWish: it is not one that was asked for.
+        :raises NotProven: its manifest was changed after it was verified.
+        """
+        if not is_point(point):
+            raise BadWish("plan_restore has left no point. Clear plan_restore, with what follows it.")
+        if self.points.has(point, VERIFIED):
+            found = trusted_manifest(self.points, point)
+        else:
+            found = self.points.manifest(point)
+        if not self.wish.accepts(point, found[0].state_at):
+            raise BadWish(f"Point {point} is not what the form asks for. Clear plan_restore, with what follows it.")
+        return found
+
+    def opened(self, manifest: Manifest) -> Opened:
+        """Open a point with the private key."""
+        return Opened(self.points, manifest, identity(bool(manifest.recipients)))
+
+    def selection(self, opened: Opened) -> Selection:
+        """Say how much is restored."""
+        if self.wish.subset and isinstance(self.kind, Selective):
+            return self.kind.select(opened, self.wish.subset)
+        return Selection(int(opened.manifest.state.get("files") or 0), opened.manifest.plain_size)
+
+    def restore(self, opened: Opened, folder: Path) -> None:
+        """Restore what is asked for below an empty folder."""
+        if self.wish.subset and isinstance(self.kind, Selective):
+            self.kind.restore_some(opened, folder, self.wish.subset)
+        else:
+            self.kind.restore(opened, folder)
+
+    def compare(self, opened: Opened) -> list[str]:
+        """Return the differences between what lies at the target and the point."""
+        if self.wish.subset and isinstance(self.kind, Selective):
+            return self.kind.compare_some(opened, self.placement.target, self.wish.subset)
+        return self.kind.compare(opened, self.placement.target)
+
+    def estimate(self) -> timedelta | None:
+        """Return how long it took at worst in the drills of 30 days; None when none has proven a point."""
+        proofs = self.points.proofs(datetime.now(UTC) - WINDOW)
+        return max((proof.rto for proof in proofs if proof.proven and proof.rto is not None), default=None)
+
+    def question(self, point: str, manifest_sha256: str, policy: ApprovalPolicy) -> tuple[str, tuple[str, ...]]:
+        """Return the hash an answer is bound to, and who may answer.
+
+        :raises TooFewApprovers: nobody is left to ask.
+        """
+        identities = load_identities()
+        excluded = participants(identities, emails=(), mergers=(), starter=self.started_by)
+        bound_to = binding(
+            {
+                "source": self.source.name,
+                "point": point,
+                "manifest": manifest_sha256,
+                "target": str(self.placement.target),
+                "subset": self.wish.subset,
+                "overwrite": str(self.wish.overwrite),
+                "run": self.run_id,
+            }
+        )
+        return bound_to, may_answer(identities, policy.approvers, excluded, policy.quorum)
+
+    def approved_by(self, point: str, manifest_sha256: str) -> list[str]:
+        """Return who said yes on Airflow's server; nobody where nobody needs to.
+
+        :raises ApprovalError: there is no yes.
+        """
+        if self.policy is None:
+            return []
+        bound_to, allowed = self.question(point, manifest_sha256, self.policy)
+        said = judge(
+            answers(self.dag_id, self.run_id, (GATE,)),
+            quorum=self.policy.quorum,
+            bound_to=bound_to,
+            allowed=allowed,
+            now=datetime.now(UTC),
+            expires_after=self.policy.expires_after,
+        )
+        return [yes.by for yes in said]
+
+    def request(self, manifest: Manifest, sha256: str, policy: ApprovalPolicy, planned: Mapping[str, Any]) -> Request:
+        """Return what the approvers are shown.
+
+        :param planned: facts of ``plan_restore``.
+        """
+        bound_to, allowed = self.question(manifest.point, sha256, policy)
+        in_the_way = planned.get("would_move_aside") or {}
+        rows = [
+            f"**{self.source.name}** as it was at **{manifest.state_at:%Y-%m-%d %H:%M:%S} UTC**",
+            f"- point `{manifest.point}`",
+            f"- to {plain(str(self.placement.place))}, which the catalogue calls production",
+            f"- part: {plain(self.wish.subset) or 'all of it'}, {amount(int(planned.get('bytes') or 0))}",
+            f"- in the way: {in_the_way.get('count', 0)} entries, which are moved aside and kept",
+            *([f"- reason: {plain(self.wish.reason)}"] if self.wish.reason else []),
+            f"- started by {plain(self.started_by or 'nobody known')}",
+            f"- [the run's page]({run_page_url(self.dag_id, self.run_id)})",
+        ]
+        return ask(
+            f"Restore {self.source.name} to {self.placement.place}?",
+            "\n".join(rows),
+            bound_to=bound_to,
+            may_answer=allowed,
+            expires_at=datetime.now(UTC) + policy.expires_after,
+            page=Link("Run page", run_page_url(self.dag_id, self.run_id)),
+            facts={"point": manifest.point, "target": str(self.placement.place), "answers": []},
+        )

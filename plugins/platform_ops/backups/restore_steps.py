@@ -1,0 +1,155 @@
+"""The steps of ``restore_backup``: each reads the form, the point and the target anew."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from platform_ops.approvals.gate import ApprovalGate, Request
+from platform_ops.backups.drilling import refuse_differences
+from platform_ops.backups.placing import InTheWay, Placement
+from platform_ops.backups.points import VERIFIED
+from platform_ops.backups.progress import amount
+from platform_ops.backups.restore import Restore
+from platform_ops.backups.steps import RecordEvidence
+from platform_ops.backups.wishes import BadWish
+from platform_ops.common.errors import with_facts
+from platform_ops.common.operators import StepOperator
+from platform_ops.common.report import StepReport, reported
+from platform_ops.common.words import span
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+DRY_RUN = StepReport("This is a dry run, which changes nothing. Start again without dry_run to restore.", "not needed")
+
+
+class PlanRestore(StepOperator):
+    """Finds the point, checks the target, and says how much it is, how long it takes and what would be in the way."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Plan; nothing is changed."""
+        restore = Restore.of(context)
+        way = restore.placement.check(overwrite=restore.wish.overwrite)
+        manifest, sha256 = restore.manifest(restore.choose())
+        selected = restore.selection(restore.opened(manifest))
+        estimate, free = restore.estimate(), restore.placement.free()
+        verified = restore.points.has(manifest.point, VERIFIED)
+        facts: dict[str, Any] = {
+            "source": restore.source.name,
+            "point": manifest.point,
+            "state_at": manifest.state_at.isoformat(timespec="seconds"),
+            "manifest_sha256": sha256,
+            "verified": verified,
+            "target": str(restore.placement.target),
+            "subset": restore.wish.subset,
+            "files": selected.files,
+            "bytes": selected.bytes,
+            "free_bytes": free,
+            "estimated_seconds": estimate.total_seconds() if estimate else None,
+            "would_move_aside": {"count": way.count, "names": list(way.names)},
+            "production": restore.policy is not None,
+            "dry_run": restore.wish.dry_run,
+        }
+        if selected.bytes > free:
+            raise BadWish(
+                f"{amount(selected.bytes)} are to be restored, and {amount(free)} are free beside "
+                f"{restore.placement.target}. Make room, or name another target.",
+                facts=facts,
+            )
+        took = f"at most {span(estimate.total_seconds())} in the drills" if estimate else "unknown, no drill proved it"
+        return StepReport(
+            f"Point {manifest.point} of {restore.source.name}, its state of {manifest.state_at:%Y-%m-%d %H:%M:%S} UTC, "
+            f"goes to {restore.placement.place}: {amount(selected.bytes)}; how long: {took}. {_in_the_way(way)}"
+            f"{'' if verified else ' The point was never verified.'}",
+            facts=facts,
+        )
+
+
+def _in_the_way(way: InTheWay) -> str:
+    if not way.count:
+        return "Nothing is in the way."
+    return f"{way.count} entries are in the way and would be moved aside: {', '.join(way.names)}."
+
+
+class ApproveRestore(ApprovalGate):
+    """Asks the approvers where the target is production."""
+
+    def ask(self, context: Context) -> Request | StepReport:
+        """Put the request together."""
+        restore = Restore.of(context)
+        if restore.wish.dry_run:
+            return DRY_RUN
+        if restore.policy is None:
+            why = f"{restore.placement.place} is no production of any source, so nobody is asked."
+            return StepReport(why, "not needed", {"required": False})
+        planned = reported(context, "plan_restore")
+        manifest, sha256 = restore.manifest(str(planned.get("point") or ""))
+        return restore.request(manifest, sha256, restore.policy, planned)
+
+
+class RestorePoint(StepOperator):
+    """Restores the point beside the target and renames it into place; what was in the way is kept."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Restore, if there is a yes where one is needed."""
+        restore = Restore.of(context)
+        if restore.wish.dry_run:
+            return DRY_RUN
+        placement = restore.placement
+        manifest, sha256 = restore.manifest(str(reported(context, "plan_restore").get("point") or ""))
+        facts: dict[str, Any] = {
+            "source": restore.source.name,
+            "point": manifest.point,
+            "manifest_sha256": sha256,
+            "target": str(placement.target),
+            "subset": restore.wish.subset,
+        }
+        with with_facts(facts):
+            facts["approved_by"] = restore.approved_by(manifest.point, sha256)
+            where = f"Point {manifest.point} of {restore.source.name} is at {placement.place}"
+            if placement.is_done():
+                return StepReport(f"{where} since an earlier try.{_kept(placement)}", "reused", facts)
+            placement.check(overwrite=restore.wish.overwrite)
+            began = time.monotonic()
+            restore.restore(restore.opened(manifest), placement.stage())
+            placement.put()
+        seconds = round(time.monotonic() - began, 1)
+        facts |= {"seconds": seconds, "moved_aside_to": [str(path) for path in placement.aside()]}
+        return StepReport(f"{where}, after {span(seconds)}.{_kept(placement)}", facts=facts)
+
+
+def _kept(placement: Placement) -> str:
+    aside = " and ".join(str(path) for path in placement.aside())
+    return f" What was in the way is kept at {aside}." if aside else ""
+
+
+class CompareRestore(StepOperator):
+    """Holds what lies at the target against the point's manifest."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Compare."""
+        restore = Restore.of(context)
+        if restore.wish.dry_run:
+            return DRY_RUN
+        manifest, sha256 = restore.manifest(str(reported(context, "plan_restore").get("point") or ""))
+        began = time.monotonic()
+        differences = restore.compare(restore.opened(manifest))
+        facts: dict[str, Any] = {
+            "source": restore.source.name,
+            "point": manifest.point,
+            "manifest_sha256": sha256,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        refuse_differences(manifest, differences, facts)
+        restore.placement.forget()
+        return StepReport(f"{restore.placement.place} is what point {manifest.point} holds.", facts=facts)
+
+
+class RecordRestore(RecordEvidence):
+    """Stores the run's document."""
+
+    def subject(self, context: Context) -> dict[str, Any]:
+        """Return what was restored, and to where."""
+        planned = reported(context, "plan_restore")
+        return {name: planned.get(name) for name in ("source", "point", "target", "subset", "dry_run")}

@@ -1,0 +1,146 @@
+"""What a person asks a restore for, and where it may go: rules without a clock, a store or a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from platform_ops.approvals.policy import ApprovalPolicy
+from platform_ops.backups.points import is_point
+from platform_ops.backups.sources import Source
+from platform_ops.common.errors import Refused
+
+LATEST = "latest"
+AS_OF = "as of "
+LONGEST_PATH = 4000
+
+
+class BadWish(Refused):
+    """The form says something that means nothing, or that would do harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the form says.
+
+    :param point: the point's name; None for the newest verified one.
+    :param as_of: of the newest verified one whose state is no younger; None for any time.
+    :param subset: path below the source; empty for all of it.
+    :param overwrite: whether what is in the target may be moved aside.
+    """
+
+    source: str
+    point: str | None
+    as_of: datetime | None
+    target: Path
+    subset: str
+    overwrite: bool
+    dry_run: bool
+    reason: str
+
+    def accepts(self, point: str, state_at: datetime) -> bool:
+        """Say whether a point is one that was asked for."""
+        if self.point is not None:
+            return point == self.point
+        return self.as_of is None or state_at <= self.as_of
+
+
+def wish_from(params: Mapping[str, Any]) -> Wish:
+    """Read the form.
+
+    :raises BadWish: a field means nothing; it is named.
+    """
+    point, as_of = _point(str(params.get("point") or LATEST).strip())
+    return Wish(
+        source=str(params.get("source") or ""),
+        point=point,
+        as_of=as_of,
+        target=Path(_target(str(params.get("target") or ""))),
+        subset=_subset(str(params.get("subset") or "")),
+        overwrite=params.get("overwrite") is True,
+        # Whatever is not a clear no is a dry run.
+        dry_run=params.get("dry_run") is not False,
+        reason=str(params.get("reason") or ""),
+    )
+
+
+def _point(text: str) -> tuple[str | None, datetime | None]:
+    if text == LATEST:
+        return None, None
+    if is_point(text):
+        return text, None
+    if text.startswith(AS_OF):
+        try:
+            at = datetime.fromisoformat(text.removeprefix(AS_OF).strip())
+        except ValueError as error:
+            raise BadWish(
+                f"{text[:60]!r} names no time. Write it like: {AS_OF}2026-11-25T03:00:00Z (without a zone it is UTC)."
+            ) from error
+        return None, at if at.tzinfo else at.replace(tzinfo=UTC)
+    raise BadWish(
+        f"{text[:60]!r} is no point. Give the name of one as the page Backups shows it, {LATEST!r}, or "
+        f"'{AS_OF}' and a time."
+    )
+
+
+def _target(text: str) -> str:
+    path = PurePosixPath(text)
+    if not path.is_absolute() or ".." in path.parts or "\0" in text or len(text) > LONGEST_PATH:
+        raise BadWish(f"{text[:200]!r} is no absolute folder. Name one on the worker, without '..'.")
+    if path == PurePosixPath("/"):
+        raise BadWish("The target is the whole machine. Name a folder below it.")
+    return str(path)
+
+
+def _subset(text: str) -> str:
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or "\0" in text or len(text) > LONGEST_PATH:
+        raise BadWish(f"{text[:200]!r} is no path below the source. Name one without a slash before it or '..'.")
+    return "" if path == PurePosixPath() else str(path)
+
+
+def overlap(one: Path, other: Path) -> bool:
+    """Say whether one of two resolved paths is, or lies in, the other."""
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def refuse_source(target: Path, live: Path | None) -> None:
+    """Refuse a target that is the source itself, lies in it or contains it.
+
+    :param target: resolved.
+    :param live: where the source's data lies, resolved; None where that is no folder.
+    :raises BadWish: it is so.
+    """
+    if live is None or not overlap(target, live):
+        return
+    how = "lies in" if target.is_relative_to(live) else "contains"
+    raise BadWish(
+        f"The target {target} {how} the source {live}: the restore would change what it came from, and the next backup "
+        "would hold it. Name a folder elsewhere; move the files from there."
+    )
+
+
+def production_policy(target: Path, production: Iterable[tuple[Source, Sequence[Path]]]) -> ApprovalPolicy | None:
+    """Return who must say yes to a target; None where it is no production of any source.
+
+    Where it is production of several, somebody who may approve for all of them must.
+
+    :param target: resolved.
+    :param production: the sources with their production folders, resolved.
+    """
+    policies = [
+        source.approval
+        for source, folders in production
+        if source.approval and any(overlap(target, folder) for folder in folders)
+    ]
+    if not policies:
+        return None
+    first, *others = policies
+    return ApprovalPolicy(
+        approvers=tuple(name for name in first.approvers if all(name in other.approvers for other in others)),
+        quorum=max(policy.quorum for policy in policies),
+        expires_after=min(policy.expires_after for policy in policies),
+    )

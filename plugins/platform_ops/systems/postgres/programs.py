@@ -1,0 +1,166 @@
+"""The one way to run PostgreSQL's programs: no secret among the arguments, no files of the user, a whole answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Protocol, cast
+
+from platform_ops.common.errors import PlatformError
+from platform_ops.systems.postgres.errors import (
+    DatabaseMissing,
+    LoginRefused,
+    ProgramFailed,
+    ProgramMissing,
+    ServerGone,
+)
+
+BIN = "PLATFORM_OPS_POSTGRES_BIN"
+"""Environment variable with the folder of the programs, where PATH has none or older ones."""
+
+_CHUNK = 256 * 1024
+_CLOSED = {"LC_ALL": "C", "TZ": "UTC", "HOME": os.devnull, "PGPASSFILE": os.devnull, "PGSERVICEFILE": os.devnull}
+
+
+class Readable(Protocol):
+    """What bytes are read from; an empty answer is the end."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most so many bytes."""
+
+
+class Writable(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of the bytes."""
+
+
+class Programs:
+    """PostgreSQL's programs in one folder.
+
+    :param folder: None for the folder the environment variable names, else PATH.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self._folder = folder or os.environ.get(BIN) or None
+
+    def path(self, name: str) -> str:
+        """Return where a program is.
+
+        :raises ProgramMissing: it is not there.
+        """
+        found = shutil.which(name, path=self._folder)
+        if found is None:
+            where = f"in {self._folder}" if self._folder else "on PATH"
+            raise ProgramMissing(
+                f"There is no program {name} {where} where this task runs. Install PostgreSQL's programs there, of the "
+                f"server's version or newer, or name their folder in {BIN} or the connection's extra `bin`."
+            )
+        return os.path.abspath(found)  # noqa: PTH100 - resolving links would lose the folder beside it
+
+    def version(self, name: str) -> str:
+        """Return a program's version."""
+        return self.run(name, ["--version"], {}, what=name).split(") ", 1)[-1].strip()
+
+    def run(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], *, what: str) -> str:
+        """Run a program and return what it printed.
+
+        :param what: the object a person would name, for messages.
+        :raises PlatformError: the class that its message stands for.
+        """
+        with self._started(name, arguments, environment, what) as program:
+            return _decoded(program.stdout)
+
+    def stream(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], out: Writable, *, what: str
+    ) -> None:
+        """Run a program and hand on what it prints; a bad end raises, so nobody takes half for the whole."""
+        with self._started(name, arguments, environment, what) as program:
+            printed = cast("IO[bytes]", program.stdout)
+            while data := printed.read(_CHUNK):
+                out.write(data)
+
+    def feed(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], source: Readable, *, what: str
+    ) -> None:
+        """Run a program on what is read; all of it is read, so that whoever checks its sum at its end does so."""
+        with self._started(name, arguments, environment, what, fed=True) as program:
+            taken = cast("IO[bytes]", program.stdin)
+            wanted = True
+            while data := source.read(_CHUNK):
+                # A program that wants no more ends; how, is judged when all is read.
+                with suppress(BrokenPipeError):
+                    if wanted:
+                        wanted = False
+                        taken.write(data)
+                        wanted = True
+            with suppress(BrokenPipeError):
+                taken.close()
+
+    @contextmanager
+    def _started(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        what: str,
+        *,
+        fed: bool = False,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        with tempfile.TemporaryFile() as complaints:
+            program = subprocess.Popen(
+                [self.path(name), *arguments],
+                env={"PATH": os.environ.get("PATH", os.defpath), **_CLOSED, **environment},
+                stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if fed else subprocess.PIPE,
+                # A file: a pipe that nobody empties would stop the program.
+                stderr=complaints,
+            )
+            try:
+                yield program
+                code = program.wait()
+            finally:
+                program.kill()
+                program.wait()
+                for pipe in (program.stdin, program.stdout):
+                    if pipe:
+                        with suppress(BrokenPipeError):
+                            pipe.close()
+            if code:
+                complaints.seek(0)
+                raise classify(f"{name} of {what}", complaints.read().decode(errors="replace"))
+
+
+def _decoded(pipe: IO[bytes] | None) -> str:
+    return cast("IO[bytes]", pipe).read().decode(errors="replace")
+
+
+_SIGNS: tuple[tuple[str, type[PlatformError]], ...] = (
+    ("password authentication failed", LoginRefused),
+    ("no password supplied", LoginRefused),
+    ("no pg_hba.conf entry", LoginRefused),
+    ('FATAL:  role "', LoginRefused),
+    ("permission denied", LoginRefused),
+    ("query would be affected by row-level security", LoginRefused),
+    ('FATAL:  database "', DatabaseMissing),
+    ("server closed the connection unexpectedly", ServerGone),
+    ("terminating connection", ServerGone),
+    ("lock timeout", ServerGone),
+    ("connection to server", ServerGone),
+    ("could not translate host name", ServerGone),
+)
+
+
+def classify(what: str, said: str, otherwise: type[PlatformError] = ProgramFailed) -> PlatformError:
+    """Turn what libpq or a program said into an error.
+
+    What the client finds is in English; a server speaks the language it is set to, and then counts as ``otherwise``.
+    """
+    kind = next((kind for sign, kind in _SIGNS if sign in said), otherwise)
+    lines = [line for line in said.strip().splitlines() if line.strip()]
+    return kind(f"{what} failed: {' / '.join(lines[-4:])[:600] or 'without a word'}")

@@ -1,0 +1,207 @@
+"""Backups on the whole sandbox: what is copied is verified and proven, and what was spoilt is found."""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.airflow_runs import Runs
+from tests.functional.world import World
+
+SYSTEMS = ("object_store",)
+"""Whose real servers this is run against too."""
+
+BACK_UP, DRILL = "back_up_sources", "drill_restores"
+STEPS = ("check_policy", "copy_source", "verify_point", "prune_points")
+SOURCE = """\
+source: {name}
+owner: platform-team@example.com
+kind: directory
+what:
+  path: {path}
+tier: nightly
+retention:
+  daily: 30
+store:
+  bucket: backups
+encryption: backup_keys
+target:
+  rpo: 2d
+  rto: 1h
+"""
+
+
+class Backups:
+    """The DAGs of backups, and the bucket they write to."""
+
+    def __init__(self, world: World, files: Path) -> None:
+        self.world = world
+        self.files = files
+        from minio import Minio
+
+        self.store = Minio(
+            world.environment["OBJECT_STORE_URL"].removeprefix("http://"),
+            access_key=world.environment["OBJECT_STORE_ACCESS_KEY"],
+            secret_key=world.environment["OBJECT_STORE_SECRET_KEY"],
+            secure=False,
+            region="us-east-1",
+        )
+
+    def source(self, name: str) -> Path:
+        """Enter a directory in the catalogue and return it."""
+        path = self.files / name
+        (path / "folder").mkdir(parents=True)
+        (path / "folder" / "secret plans.txt").write_text("The plans of the platform.\n" * 1000)
+        (path / os.fsdecode(b"not utf-8 \xff")).write_bytes(os.urandom(4096))
+        (path / "link").symlink_to("folder")
+        text = SOURCE.format(name=name, path=json.dumps(str(path)))
+        (self.world.home / "include" / "backups" / f"{name}.yaml").write_text(text)
+        return path
+
+    def run(self, dag_id: str, *sources: str) -> tuple[str, dict[str, dict[str, Any]]]:
+        """Run a DAG for sources; return its state and what each task of the first of them reported."""
+        runs: Runs = self.world.runs("OPERATOR", dag_id)
+        answer = runs.start({"sources": list(sources)} if sources else {})
+        assert answer.status_code == 200, answer.text
+        run_id = str(answer.json()["dag_run_id"])
+        state = runs.wait(run_id, seconds=300)
+        listed = runs.api.get(f"{runs.path(run_id)}/taskInstances").json()["task_instances"]
+        reports = {
+            task["task_id"].rpartition(".")[2]: runs.report(run_id, task["task_id"], task["map_index"])
+            for task in listed
+            if task["map_index"] <= 0
+        }
+        return state, reports
+
+    def point(self, name: str) -> dict[str, Any]:
+        """Back a source up and return the facts of its copy."""
+        state, reports = self.run(BACK_UP, name)
+        assert state == "success", reports
+        return dict(reports["copy_source"]["facts"])
+
+    def names(self, name: str) -> list[str]:
+        """Return the keys of every object of a source."""
+        return [one.object_name for one in self.store.list_objects("backups", prefix=f"{name}/", recursive=True)]
+
+    def keys(self, name: str) -> dict[str, bytes]:
+        """Return every object of a source by its file name."""
+        found = {}
+        for key in self.names(name):
+            answer = self.store.get_object("backups", key)
+            found[key.rpartition("/")[2]] = answer.read()
+            answer.close()
+            answer.release_conn()
+        return found
+
+    def proofs(self, name: str) -> list[dict[str, Any]]:
+        """Return what drills of a source found."""
+        drills = {key.rpartition("/")[2] for key in self.names(name) if key.startswith(f"{name}/proofs/")}
+        return [json.loads(body) for file, body in self.keys(name).items() if file in drills]
+
+
+@pytest.fixture(scope="module")
+def backups(world: World, tmp_path_factory: pytest.TempPathFactory) -> Backups:
+    return Backups(world, tmp_path_factory.mktemp("sources"))
+
+
+def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -> None:
+    backups.source("tree")
+    state, reports = backups.run(BACK_UP, "tree", "gitops")
+    assert state == "success", reports
+    assert {step: reports[step]["outcome"] for step in STEPS} == {
+        "check_policy": "done", "copy_source": "done", "verify_point": "done", "prune_points": "not needed",
+    }  # fmt: skip
+    assert reports["record_evidence"]["facts"]["verdict"] == "done"
+    stored = backups.keys("tree")
+    assert set(stored) == {"files.tar.zst.age", "index.jsonl.zst.age", "RESTORE.md", "manifest.json", "verified.json"}
+    assert not any(b"secret plans" in body for body in stored.values())
+
+    state, reports = backups.run(DRILL, "tree")
+    assert state == "success", reports
+    (proof,) = backups.proofs("tree")
+    facts = reports["drill_restore"]["facts"]
+    assert (proof["proven"], proof["point"]) == (True, facts["point"])
+    assert 0 < proof["rto_seconds"] < facts["rto_target_seconds"]
+    assert 0 < proof["rpo_seconds"] < facts["rpo_target_seconds"]
+
+
+def test_the_repository_of_what_runs_is_proven_too(backups: Backups) -> None:
+    assert backups.point("gitops")["state"]["head"] == "refs/heads/main"
+    state, reports = backups.run(DRILL, "gitops")
+    assert state == "success", reports
+
+
+def follow(backups: Backups, name: str, folder: Path) -> Path:
+    """Do what RESTORE.md says, with stock tools only, and return the folder it was done in."""
+    missing = [tool for tool in ("age", "zstd", "tar", "git", "sha256sum") if shutil.which(tool) is None]
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"There is no {', '.join(missing)} on the PATH; Debian has packages of that name.")
+    assert missing == []
+    folder.mkdir()
+    for file, body in backups.keys(name).items():
+        (folder / file).write_bytes(body)
+    (folder / "key.txt").write_text(backups.world.environment["BACKUP_IDENTITY"])
+    commands = re.findall(r"```sh\n(.*?)```", (folder / "RESTORE.md").read_text(), flags=re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_directory_comes_back_without_this_software(backups: Backups, tmp_path: Path) -> None:
+    tree = backups.source("stock")
+    backups.point("stock")
+    restored = follow(backups, "stock", tmp_path / "disaster") / "restored"
+    compared = subprocess.run(["diff", "--recursive", "--no-dereference", tree, restored], check=False)
+    assert compared.returncode == 0
+
+
+def test_a_repository_comes_back_without_this_software(backups: Backups, tmp_path: Path) -> None:
+    refs = backups.point("gitops")
+    newest = max(key for key in backups.names("gitops") if key.endswith("manifest.json"))
+    for key in backups.names("gitops"):
+        if not key.startswith(newest.removesuffix("manifest.json")):
+            backups.store.remove_object("backups", key)
+    restored = follow(backups, "gitops", tmp_path / "disaster") / "restored.git"
+    head = subprocess.run(["git", "-C", restored, "symbolic-ref", "HEAD"], check=True, capture_output=True, text=True)
+    assert head.stdout.strip() == refs["state"]["head"]
+
+
+def test_one_flipped_byte_is_found_and_named(backups: Backups) -> None:
+    backups.source("spoilt")
+    point = backups.point("spoilt")["point"]
+    (key,) = [key for key in backups.names("spoilt") if key.endswith("/files.tar.zst.age")]
+    assert point in key
+    body = bytearray(backups.keys("spoilt")["files.tar.zst.age"])
+    body[len(body) // 2] ^= 1
+    backups.store.put_object("backups", key, io.BytesIO(body), len(body))
+    state, reports = backups.run(DRILL, "spoilt")
+    assert state == "failed"
+    assert key in reports["drill_restore"]["summary"]
+    (proof,) = backups.proofs("spoilt")
+    assert proof["proven"] is False
+    assert key in proof["why"]
+
+
+def test_a_source_that_fails_stops_its_own_steps_only(backups: Backups) -> None:
+    backups.source("sound")
+    backups.source("missing").rename(backups.files / "elsewhere")
+    state, reports = backups.run(BACK_UP, "missing", "sound")
+    assert state == "failed"
+    assert reports["copy_source"]["error"] == "DirectoryMissing"
+    assert reports["verify_point"] == {}
+    assert "verified.json" in backups.keys("sound")
+    assert backups.keys("missing") == {}
+
+
+def test_an_unknown_source_changes_nothing(backups: Backups) -> None:
+    state, reports = backups.run(BACK_UP, "nosuch")
+    assert state == "failed"
+    assert "There is no source nosuch" in reports["choose_sources"]["summary"]

@@ -1,0 +1,88 @@
+"""A source from its first point to the proof and the end of it, with the accounts of those who back up and who drill."""
+
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from platform_ops.backups import copying
+from platform_ops.backups.drilling import Opened, drill
+from platform_ops.backups.kinds.directory import Directory
+from platform_ops.backups.points import PROOF, VERIFIED, Manifest
+from platform_ops.backups.policies import check
+from platform_ops.backups.sources import Retention, Source, Tier
+from platform_ops.backups.store import Points
+from sandbox.accounts import BACKUPS
+from tests.programs import stock_tool
+
+POINT = "20261125T010203Z-01234567"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a.txt").write_text("one")
+    (folder / "big").write_bytes(bytes(range(256)) * 100_000)
+    return Source(
+        name=f"of-{tmp_path.name.replace('_', '-')[:20].strip('-')}",
+        kind="directory",
+        owner="a@example.com",
+        connection=None,
+        what={"path": str(folder)},
+        tier=Tier.NIGHTLY,
+        retention=Retention(7, 0, 0, 0),
+        store_connection="backup_store",
+        bucket=BACKUPS,
+        encryption_connection="backup_keys",
+        lock=timedelta(days=1),
+        rpo=timedelta(days=1),
+        rto=timedelta(hours=1),
+        drill_every=timedelta(days=7),
+    )
+
+
+def copied(source: Source, recipients: list[str]) -> Manifest:
+    options = {"run_id": "r", "recipients": recipients, "told": lambda _: None}
+    return copying.copy(source, Directory(source), Points.of(source), POINT, **options)[0]
+
+
+def test_a_point_is_made_proven_and_pruned(hooks, source, tmp_path):
+    key = pyrage.x25519.Identity.generate()
+    recipients = [str(key.to_public()), str(pyrage.x25519.Identity.generate().to_public())]
+    found = check(source, hooks["backup_store"].rules(BACKUPS), recipients)
+    assert (found.contradictions, found.warnings) == ((), ())
+    copied(source, recipients)
+    points = Points.of(source)
+    assert points.all() == [POINT]
+    manifest, _ = points.manifest(POINT)
+    for member in manifest.members:
+        points.check(manifest, member, lambda _: None)
+    points.note(POINT, VERIFIED, {})
+    as_reader = Points.of(source, "backup_reader")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    assert drill(Directory(source), Opened(as_reader, manifest, str(key)), scratch).differences == ()
+    as_reader.note(POINT, PROOF, {})
+    assert as_reader.has(POINT, PROOF)
+    points.remove(POINT)
+    assert (points.all(), points.unfinished()) == ([], [])
+    # A name that was used and deleted may be used again.
+    copied(source, recipients)
+    assert points.all() == [POINT]
+
+
+def test_stock_tools_open_a_member(hooks, source, tmp_path):
+    age, zstd = stock_tool("age"), stock_tool("zstd")
+    key = pyrage.x25519.Identity.generate()
+    manifest = copied(source, [str(key.to_public())])
+    (tmp_path / "key.txt").write_text(f"{key}\n")
+    client = hooks["backup_reader"].client
+    client.fget_object(
+        BACKUPS, f"{source.name}/{POINT}/{manifest.place}/files.tar.zst.age", str(tmp_path / "files.tar.zst.age")
+    )
+    opened = f"'{age}' --decrypt --identity key.txt files.tar.zst.age | '{zstd}' --decompress --stdout | tar --extract"
+    subprocess.run(["bash", "-o", "pipefail", "-c", opened], cwd=tmp_path, check=True)
+    assert (tmp_path / "a.txt").read_text() == "one"

@@ -1,0 +1,86 @@
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from platform_ops.backups.sources import Retention, Source, Tier
+from platform_ops.backups.store import Points
+from sandbox.processes import ROOT
+from tests.unit.backups.installation import Steps
+from tests.unit.backups.memory_store import MemoryStore
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A directory with a bit of everything."""
+    root = tmp_path / "tree"
+    (root / "folder" / "below").mkdir(parents=True)
+    (root / "folder" / "text").write_text("one\n")
+    (root / "folder" / "below" / "empty").touch()
+    (root / "link").symlink_to("folder/text")
+    (root / "same").hardlink_to(root / "folder" / "text")
+    (root / "folder" / "text").chmod(0o640)
+    return root
+
+
+@pytest.fixture
+def source(tree: Path) -> Source:
+    return Source(
+        name="tree",
+        kind="directory",
+        owner="platform-team@example.com",
+        connection=None,
+        what={"path": str(tree)},
+        tier=Tier.NIGHTLY,
+        retention=Retention(daily=7, weekly=4, monthly=0, yearly=0),
+        store_connection="backup_store",
+        bucket="backups",
+        encryption_connection="backup_keys",
+        lock=timedelta(0),
+        rpo=timedelta(days=2),
+        rto=timedelta(hours=1),
+        drill_every=timedelta(days=7),
+    )
+
+
+@pytest.fixture
+def changed(source: Source) -> Callable[..., Source]:
+    """The source with other fields."""
+    return lambda **fields: replace(source, **fields)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def points(store: Any) -> Points:
+    return Points(store, "backups", "tree")
+
+
+@pytest.fixture(scope="session")
+def key() -> pyrage.x25519.Identity:
+    return pyrage.x25519.Identity.generate()
+
+
+@pytest.fixture(scope="session")
+def recipients(key: pyrage.x25519.Identity) -> tuple[str, ...]:
+    return (str(key.to_public()), str(pyrage.x25519.Identity.generate().to_public()))
+
+
+@pytest.fixture
+def steps(tmp_path: Path, tree: Path, store: MemoryStore, recipients, key, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    home = tmp_path / "home"
+    (home / "include" / "backups").mkdir(parents=True)
+    (home / "include" / "schemas").symlink_to(ROOT / "include" / "schemas")
+    monkeypatch.setenv("PLATFORM_OPS_HOME", str(home))
+    made = Steps(home, tree, store, recipients, str(key))
+    monkeypatch.setattr("platform_ops.backups.store.ObjectStoreHook", lambda _: store)
+    monkeypatch.setattr("platform_ops.backups.keys.BaseHook.get_connection", made.connection)
+    made.enter("tree")
+    return made

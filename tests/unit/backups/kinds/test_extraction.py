@@ -1,0 +1,91 @@
+"""Whatever an archive says, nothing is written outside the target."""
+
+import io
+import os
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_ops.backups.kinds.extraction import HostileArchive, extract
+
+OUTSIDE = "outside"
+
+
+def archive(*entries: tuple[str, bytes, str], body: bytes = b"evil") -> io.BytesIO:
+    """Return a tar of entries: name, type, link name."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, kind, link in entries:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.mode = kind, link, 0o755
+            info.size = len(body) if kind == tarfile.REGTYPE else 0
+            tar.addfile(info, io.BytesIO(body) if info.size else None)
+    out.seek(0)
+    return out
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+FILE, FOLDER, LINK, HARD = tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("/etc/cron.d/evil", FILE, "")],
+        [("../outside", FILE, "")],
+        [("folder", FOLDER, ""), ("folder/../../outside", FILE, "")],
+        [("link", LINK, ".."), ("link/outside", FILE, "")],
+        [("link", LINK, "/tmp"), ("link/outside", FOLDER, "")],
+        [("file", FILE, ""), ("file", FILE, "")],
+        [("file", FILE, ""), ("file/below", FILE, "")],
+        [("hard", HARD, "../outside")],
+        [("hard", HARD, "/etc/passwd")],
+        [("link", LINK, "/etc/passwd"), ("hard", HARD, "link")],
+        [("link", LINK, ".."), ("link/evil", LINK, "x")],
+        [("file", FILE, ""), ("link", LINK, ".."), ("link/evil", HARD, "file")],
+        [("link", LINK, ".."), ("hard", HARD, "link/outside")],
+        [("no folder/link", LINK, "x")],
+        [("device", tarfile.CHRTYPE, "")],
+        [("pipe", tarfile.FIFOTYPE, "")],
+        [("n" * 5000, FILE, "")],
+        [("no folder/file", FILE, "")],
+    ],
+    ids=lambda entries: " ".join(entry[0][:30] for entry in entries),
+)
+def test_what_would_leave_the_target_is_refused_by_name(target: Path, entries: list[tuple[str, bytes, str]]) -> None:
+    (target.parent / OUTSIDE).write_text("mine")
+    with pytest.raises(HostileArchive):
+        extract(archive(*entries), target)
+    assert (target.parent / OUTSIDE).read_text() == "mine"
+    assert not os.path.lexists(target.parent / "evil")
+    assert (target.parent / OUTSIDE).stat().st_nlink == 1
+
+
+@given(
+    names=st.lists(
+        st.lists(st.sampled_from(["a", "b", "..", ".", "", "/", "l"]), min_size=1, max_size=4).map("/".join), max_size=6
+    ),
+    kinds=st.lists(st.sampled_from([FILE, FOLDER, LINK, HARD]), min_size=6, max_size=6),
+)
+@settings(max_examples=200, deadline=None)
+def test_nothing_is_ever_written_outside(tmp_path_factory, names: list[str], kinds: list[bytes]) -> None:
+    room = tmp_path_factory.mktemp("room")
+    (room / "target").mkdir()
+    entries = [(name, kind, ".." if kind == LINK else "a") for name, kind in zip(names, kinds, strict=False)]
+    with suppress(HostileArchive):
+        extract(archive(*entries), room / "target")
+    assert [path.name for path in room.iterdir()] == ["target"]
+
+
+def test_a_link_that_leads_outside_is_restored_as_the_link_it_was(target: Path) -> None:
+    extract(archive(("link", LINK, "../outside")), target)
+    assert (target / "link").readlink() == Path("../outside")

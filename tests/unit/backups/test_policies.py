@@ -1,0 +1,61 @@
+"""Contradictions stop a backup before a byte moves; what is only unwise is told."""
+
+from datetime import timedelta
+
+import pytest
+
+from platform_ops.backups.policies import check, longest
+from platform_ops.backups.sources import Retention, Tier
+from platform_ops.systems.object_store.models import BucketRules
+
+SOUND = BucketRules(versioning=True, lock=None, expires=None)
+BOTH = ("age1a", "age1b")
+
+
+def days(number: int) -> timedelta:
+    return timedelta(days=number)
+
+
+def test_a_sound_source_is_told_nothing(source) -> None:
+    assert check(source, SOUND, BOTH) == check(source, SOUND, BOTH).__class__((), ())
+
+
+@pytest.mark.parametrize(
+    ("fields", "rules", "recipients", "words"),
+    [
+        ({"retention": Retention(0, 0, 0, 0)}, SOUND, BOTH, "keeps nothing"),
+        ({"lock": days(40)}, BucketRules(True, days(40), None), BOTH, "could not"),
+        ({"lock": days(7)}, SOUND, BOTH, "has no default retention"),
+        ({"lock": days(7)}, BucketRules(True, days(3), None), BOTH, "locks for 3 days"),
+        ({}, BucketRules(True, None, days(10)), BOTH, "deletes after 10 days"),
+        ({"drill_every": days(60)}, SOUND, BOTH, "no point is kept for that long"),
+        ({}, SOUND, (), "names no recipient"),
+    ],
+)
+def test_what_contradicts_itself_stops(changed, fields, rules: BucketRules, recipients, words: str) -> None:
+    found = check(changed(**fields), rules, recipients).contradictions
+    assert any(words in sentence for sentence in found)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rules", "recipients", "words"),
+    [
+        ({}, SOUND, ("age1a",), "second holder"),
+        ({}, SOUND, None, "unencrypted"),
+        ({}, BucketRules(False, None, None), BOTH, "keeps no versions"),
+        ({"rpo": timedelta(hours=2), "tier": Tier.NIGHTLY}, SOUND, BOTH, "can't be met"),
+    ],
+)
+def test_what_is_unwise_is_told(changed, fields, rules: BucketRules, recipients, words: str) -> None:
+    found = check(changed(**fields), rules, recipients)
+    assert found.contradictions == ()
+    assert any(words in sentence for sentence in found.warnings)
+
+
+def test_a_lock_that_fits_is_fine(changed) -> None:
+    assert check(changed(lock=days(7)), BucketRules(True, days(7), days(400)), BOTH).contradictions == ()
+
+
+def test_how_old_the_oldest_point_becomes() -> None:
+    assert longest(Retention(7, 4, 0, 0)) == days(28)
+    assert longest(Retention(7, 0, 0, 2)) == days(732)

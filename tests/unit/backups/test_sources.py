@@ -1,0 +1,81 @@
+"""The catalogue of sources: what is read, and what is refused with file, line and field."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from platform_ops.backups.sources import Tier, load_source, source_names
+from platform_ops.common.documents import BadDocument
+from sandbox.processes import ROOT
+
+TREE = """\
+source: tree
+owner: platform-team@example.com
+kind: directory
+what: {path: /srv/tree}
+tier: nightly
+retention: {daily: 7}
+store: {}
+target: {rpo: 2d, rto: 1h}
+"""
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "include" / "backups").mkdir(parents=True)
+    (tmp_path / "include" / "schemas").symlink_to(ROOT / "include" / "schemas")
+    monkeypatch.setenv("PLATFORM_OPS_HOME", str(tmp_path))
+    return tmp_path / "include" / "backups"
+
+
+def enter(catalogue: Path, old: str = "", new: str = "") -> None:
+    assert old in TREE
+    (catalogue / "tree.yaml").write_text(TREE.replace(old, new, 1))
+
+
+def test_an_entry_is_read(catalogue: Path) -> None:
+    enter(catalogue)
+    found = load_source("tree")
+    assert source_names() == ["tree"]
+    assert (found.kind, found.what, found.tier) == ("directory", {"path": "/srv/tree"}, Tier.NIGHTLY)
+    assert (found.store_connection, found.bucket, found.encryption_connection) == ("backup_store", "backups", None)
+    assert (found.rpo, found.rto, found.drill_every) == (timedelta(days=2), timedelta(hours=1), timedelta(days=30))
+    assert found.lock == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("daily: 7", "daily: 0", "line 6: retention.daily"),
+        ("daily: 7", "weekly: 7", "daily"),
+        ("store: {}", "store: {}\nlock: -3d", "lock"),
+        ("kind: directory", "kind: tape", "kind"),
+        ("path: /srv/tree", "path: srv/tree", "absolute"),
+        ("{path: /srv/tree}", "{}", "path"),
+        ("source: tree", "source: other", "must be the file's name"),
+        ("tier: nightly", "tier: weekly", "tier"),
+        ("owner: platform-team@example.com", "owner: nobody", "owner"),
+    ],
+)
+def test_a_bad_entry_is_refused(catalogue: Path, old: str, new: str, words: str) -> None:
+    enter(catalogue, old, new)
+    with pytest.raises(BadDocument, match=words):
+        load_source("tree")
+
+
+@pytest.mark.parametrize("name", ["", "../tree", "Tree", "tree\n", "x" * 50])
+def test_what_is_no_name_is_no_source(catalogue: Path, name: str) -> None:
+    with pytest.raises(BadDocument, match="not a source's name"):
+        load_source(name)
+
+
+def test_an_unknown_source_is_refused_with_those_known(catalogue: Path) -> None:
+    enter(catalogue)
+    with pytest.raises(BadDocument, match="known are tree"):
+        load_source("forest")
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "include" / "backups").glob("*.yaml")])
+def test_the_sample_entries_are_in_order(name: str) -> None:
+    assert load_source(name).name == name

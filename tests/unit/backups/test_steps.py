@@ -1,0 +1,203 @@
+"""The steps of back_up_sources and drill_restores, on a store in memory."""
+
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from platform_ops.backups.errors import Contradiction, Corrupt, NoPoint, NotProven
+from platform_ops.backups.points import MANIFEST, point_id
+from platform_ops.backups.steps import (
+    CheckPolicy,
+    ChooseDrills,
+    ChooseSources,
+    CopySource,
+    DrillRestore,
+    PrunePoints,
+    RecordEvidence,
+    VerifyPoint,
+)
+from platform_ops.common.errors import Invalid
+from platform_ops.common.records import RunRecord, TaskRecord
+from platform_ops.systems.object_store.models import BucketRules
+from tests.unit.backups.installation import NOW, Steps
+
+
+def test_all_that_is_due_is_chosen(steps: Steps) -> None:
+    steps.enter("other")
+    assert steps.run(ChooseSources)["facts"]["sources"] == ["other", "tree"]
+    steps.back_up()
+    assert steps.run(ChooseSources)["facts"]["sources"] == ["other"]
+
+
+def test_nothing_due_is_said(steps: Steps) -> None:
+    steps.back_up()
+    report = steps.run(ChooseSources)
+    assert (report["outcome"], report["facts"]["sources"]) == ("not needed", [])
+
+
+def test_who_names_a_source_gets_it_though_it_is_not_due(steps: Steps) -> None:
+    steps.back_up()
+    assert steps.run(ChooseSources, sources=["tree", "tree"])["facts"]["sources"] == ["tree"]
+
+
+def test_an_unknown_source_is_refused_with_those_known(steps: Steps) -> None:
+    with pytest.raises(Invalid, match="known are tree"):
+        steps.run(ChooseSources, sources=["tree", "forest"])
+
+
+def test_a_policy_that_contradicts_itself_stops_before_a_byte_moves(steps: Steps) -> None:
+    steps.store.found = BucketRules(versioning=True, lock=None, expires=timedelta(days=1))
+    with pytest.raises(Contradiction, match="deletes after 1 days"):
+        steps.run(CheckPolicy, source="tree")
+    assert steps.store.changes == []
+
+
+def test_a_sound_policy_names_its_recipients_and_what_is_unwise(steps: Steps) -> None:
+    steps.recipients = steps.recipients[:1]
+    report = steps.run(CheckPolicy, source="tree")
+    assert report["facts"]["recipients"] == list(steps.recipients)
+    assert "second holder" in report["summary"]
+
+
+def test_a_copy_reports_its_point_and_the_sum_of_its_manifest(steps: Steps) -> None:
+    report = steps.run(CopySource, source="tree")
+    point = point_id(NOW, "r1")
+    assert report["facts"]["point"] == point
+    assert report["facts"]["state"] == {"files": 6, "bytes": 4, "changed": 0, "vanished": 0, "left_out": 0}
+    assert report["links"][0]["url"].endswith("RESTORE.md")
+    assert f"tree/{point}/{MANIFEST}" in steps.store.objects
+
+
+def test_a_later_try_adopts_the_point_of_an_earlier_one(steps: Steps) -> None:
+    first = steps.run(CopySource, source="tree")
+    before = dict(steps.store.objects)
+    again = steps.run(CopySource, source="tree")
+    assert (again["outcome"], again["facts"] | {"notes": []}) == ("reused", first["facts"])
+    assert steps.store.objects == before
+
+
+def test_a_verification_leaves_its_mark(steps: Steps) -> None:
+    point = steps.back_up()
+    noted = json.loads(steps.store.objects[f"tree/{point}/verified.json"])
+    assert noted["manifest_sha256"] == steps.told[-1]["facts"]["manifest_sha256"]
+
+
+def test_a_spoilt_point_gets_no_mark(steps: Steps) -> None:
+    steps.run(CopySource, source="tree")
+    key = next(key for key in steps.store.objects if key.endswith("files.tar.zst.age"))
+    steps.store.objects[key] += b"x"
+    with pytest.raises(Corrupt, match=r"files\.tar\.zst\.age"):
+        steps.run(VerifyPoint, source="tree")
+    assert not any(key.endswith("verified.json") for key in steps.store.objects)
+
+
+def test_pruning_deletes_what_no_period_keeps_and_says_why(steps: Steps) -> None:
+    steps.enter("tree", "daily: 30", "daily: 2")
+    points = [steps.back_up(at=NOW - timedelta(days=day), run_id=f"r{day}") for day in range(4)]
+    report = steps.run(PrunePoints, source="tree")
+    assert set(report["facts"]["deleted"]) == set(points[2:])
+    assert set(report["facts"]["kept"]) == set(points[:2])
+    assert {key.split("/")[1] for key in steps.store.objects} == set(points[:2])
+    assert steps.run(PrunePoints, source="tree")["outcome"] == "not needed"
+
+
+def test_pruning_takes_along_what_dead_and_slower_copies_left(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=2), run_id="r0")
+    dead = point_id(NOW - timedelta(days=1), "dead")
+    steps.store.objects |= {f"tree/{dead}/00000000/files.tar.zst.age": b"", f"tree/{old}/00000000/files.tar": b""}
+    growing = point_id(NOW + timedelta(hours=1), "r2")
+    steps.store.objects[f"tree/{growing}/00000000/files.tar.zst.age"] = b""
+    steps.back_up()
+    steps.run(PrunePoints, source="tree")
+    left = [key for key in steps.store.objects if "/00000000/" in key]
+    assert left == [f"tree/{growing}/00000000/files.tar.zst.age"]
+
+
+def test_drills_take_the_oldest_proof_first(steps: Steps) -> None:
+    for name in ("proven", "never"):
+        steps.enter(name)
+        steps.back_up(source=name)
+    steps.run(DrillRestore, source="proven")
+    report = steps.run(ChooseDrills)
+    assert report["facts"] == {"sources": ["never", "proven"], "never_copied": ["tree"]}
+    assert "Never copied yet: tree" in report["summary"]
+    assert steps.run(ChooseDrills, at_most=1)["facts"]["sources"] == ["never"]
+
+
+def test_a_drill_restores_compares_and_measures(steps: Steps) -> None:
+    point = steps.back_up()
+    report = steps.run(DrillRestore, source="tree")
+    (proof,) = steps.proofs()
+    assert proof["proven"] is True
+    assert proof["point"] == report["facts"]["point"] == point
+    assert 0 <= proof["rpo_seconds"] < 60
+    assert "restored and compared" in report["summary"]
+
+
+def test_what_is_late_is_told(steps: Steps) -> None:
+    steps.enter("tree", "rpo: 2d, rto: 1h", "rpo: 1s, rto: 1h")
+    point = steps.back_up()
+    key = f"tree/{point}/{MANIFEST}"
+    manifest = json.loads(steps.store.objects[key]) | {"state_at": (NOW - timedelta(hours=9)).isoformat()}
+    steps.store.objects[key] = json.dumps(manifest).encode()
+    steps.run(VerifyPoint, source="tree")
+    summary = steps.run(DrillRestore, source="tree")["summary"]
+    assert "9.0 hours of data would have been lost. But the loss is over its target" in summary
+
+
+def test_a_source_with_nothing_verified_proves_nothing(steps: Steps) -> None:
+    steps.run(CopySource, source="tree")
+    with pytest.raises(NoPoint, match="no verified point"):
+        steps.run(DrillRestore, source="tree")
+
+
+def test_a_manifest_edited_by_hand_is_found(steps: Steps) -> None:
+    point = steps.back_up()
+    key = f"tree/{point}/{MANIFEST}"
+    steps.store.objects[key] = steps.store.objects[key].replace(b'"files":6', b'"files":5')
+    with pytest.raises(NotProven, match="somebody changed it"):
+        steps.run(DrillRestore, source="tree")
+
+
+def test_a_restore_that_differs_is_no_proof(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.back_up()
+    monkeypatch.setattr("platform_ops.backups.kinds.directory.Directory.compare", lambda *_: ["text has other bytes."])
+    with pytest.raises(NotProven, match="text has other bytes"):
+        steps.run(DrillRestore, source="tree")
+    (proof,) = steps.proofs()
+    assert proof["proven"] is False
+    assert "text has other bytes" in proof["why"]
+    assert steps.run(ChooseDrills)["facts"] == {"sources": ["tree"], "never_copied": []}
+
+
+def test_a_proof_outlives_its_point(steps: Steps) -> None:
+    point = steps.back_up()
+    steps.run(DrillRestore, source="tree")
+    for key in [key for key in steps.store.objects if point in key and "/proofs/" not in key]:
+        del steps.store.objects[key]
+    (proof,) = steps.proofs()
+    assert proof["point"] == point
+
+
+def test_evidence_names_the_sources(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = TaskRecord(
+        "back_up_source.copy_source", "failed", None, None, 1, {"summary": "No disk.", "outcome": "failed"}
+    )
+    run = RunRecord("back_up_sources", "r1", "running", None, None, None, None, {}, (task,))
+    seen: dict[str, Any] = {}
+
+    def record(found: Any, ending: Any, conclude: Any, *, without: Any) -> Any:
+        from platform_ops.common.report import StepReport
+
+        seen.update(run=found, ending=ending, subject=conclude().subject)
+        return StepReport("Stored.")
+
+    monkeypatch.setattr("platform_ops.backups.steps.AirflowApi", lambda: SimpleNamespace(run=lambda *_: run))
+    monkeypatch.setattr("platform_ops.backups.steps.reported", lambda *_: {"sources": ["tree"]})
+    monkeypatch.setattr("platform_ops.backups.steps.record", record)
+    steps.run(RecordEvidence)
+    assert seen["subject"] == {"sources": ["tree"]}
+    assert (seen["ending"].verdict, seen["ending"].reason) == ("failed", "No disk.")

@@ -1,0 +1,154 @@
+"""Bytes into a point and back, and everything that may go wrong on the way."""
+
+import hashlib
+import io
+from typing import Any
+
+import pyrage
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform_ops.backups.streams import (
+    BadIdentity,
+    BadRecipient,
+    Piped,
+    Sum,
+    Undecipherable,
+    decode,
+    encode,
+    parse_identity,
+    parse_recipients,
+)
+
+
+class Trouble(Exception):
+    """An error of a source or a store."""
+
+
+class Failing:
+    def read(self, size: int = -1, /) -> bytes:
+        raise Trouble("read")
+
+    def write(self, data: bytes, /) -> int:
+        raise Trouble("write")
+
+
+def stored(plain: bytes, recipients: tuple[str, ...]) -> bytes:
+    out = io.BytesIO()
+    told: list[int] = []
+    found = encode(lambda to: to.write(plain), out, recipients, told.append)
+    assert found == Sum(len(plain), hashlib.sha256(plain).hexdigest())
+    assert sum(told) == len(plain)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+@given(parts=st.lists(st.binary(max_size=5000), max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_what_was_encoded_is_decoded(key, recipients, encrypted: bool, parts: list[bytes]) -> None:
+    out = io.BytesIO()
+    encode(lambda to: [to.write(part) for part in parts], out, recipients if encrypted else (), lambda _: None)
+    back = io.BytesIO()
+    decode(io.BytesIO(out.getvalue()), back, str(key) if encrypted else None)
+    assert back.getvalue() == b"".join(parts)
+
+
+def test_nothing_of_the_plain_bytes_is_stored(recipients) -> None:
+    assert b"secret" not in stored(b"secret" * 1000, recipients)
+
+
+def test_every_recipient_can_read_it(key) -> None:
+    other = pyrage.x25519.Identity.generate()
+    body = stored(b"for both", (str(key.to_public()), str(other.to_public())))
+    for one in (key, other):
+        back = io.BytesIO()
+        decode(io.BytesIO(body), back, str(one))
+        assert back.getvalue() == b"for both"
+
+
+def test_another_key_reads_nothing(recipients) -> None:
+    with pytest.raises(Undecipherable, match="age can't decrypt"):
+        decode(io.BytesIO(stored(b"x", recipients)), io.BytesIO(), str(pyrage.x25519.Identity.generate()))
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda body: body[:-1], lambda body: body[:200], lambda body: b"", lambda body: b"x"]
+)
+def test_half_of_it_or_something_else_is_refused(key, recipients, spoil: Any) -> None:
+    body = stored(bytes(range(256)) * 1000, recipients)
+    with pytest.raises(Undecipherable):
+        decode(io.BytesIO(spoil(body)), io.BytesIO(), str(key))
+
+
+@given(place=st.integers(min_value=0))
+@settings(max_examples=40, deadline=None)
+def test_a_flipped_byte_is_refused(key, recipients, place: int) -> None:
+    body = bytearray(stored(b"content " * 50, recipients))
+    body[place % len(body)] ^= 1
+    with pytest.raises(Undecipherable):
+        decode(io.BytesIO(bytes(body)), io.BytesIO(), str(key))
+
+
+def test_compressed_bytes_that_are_none_are_refused() -> None:
+    with pytest.raises(Undecipherable, match="zstd"):
+        decode(io.BytesIO(b"no zstd frame at all"), io.BytesIO(), None)
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_an_error_of_the_source_keeps_its_class(recipients, encrypted: bool) -> None:
+    def write(to: Any) -> None:
+        to.write(b"half")
+        raise Trouble("the source")
+
+    with pytest.raises(Trouble, match="the source"):
+        encode(write, io.BytesIO(), recipients if encrypted else (), lambda _: None)
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_an_error_of_the_store_keeps_its_class(key, recipients, encrypted: bool) -> None:
+    with pytest.raises(Trouble, match="write"):
+        encode(lambda to: to.write(b"x" * 10**6), Failing(), recipients if encrypted else (), lambda _: None)
+    with pytest.raises(Trouble, match="read"):
+        decode(Failing(), io.BytesIO(), str(key) if encrypted else None)
+    body = stored(b"y" * 10**6, recipients if encrypted else ())
+    with pytest.raises(Trouble, match="write"):
+        decode(io.BytesIO(body), Failing(), str(key) if encrypted else None)
+
+
+def test_who_reads_a_pipe_to_its_end_learns_of_the_error() -> None:
+    def produce(to: Any) -> None:
+        to.write(b"half")
+        raise Trouble("later")
+
+    with Piped(produce) as pipe:
+        assert pipe.read(4) == b"half"
+        with pytest.raises(Trouble):
+            pipe.read(1)
+
+
+def test_who_stops_reading_ends_the_writer() -> None:
+    ended: list[str] = []
+
+    def produce(to: Any) -> None:
+        try:
+            while True:
+                to.write(b"x" * 10_000)
+        finally:
+            ended.append("yes")
+
+    with Piped(produce) as pipe:
+        pipe.read(10)
+    assert ended == ["yes"]
+
+
+@pytest.mark.parametrize("text", ["", "age1nonsense", "AGE-SECRET-KEY-1", "ssh-ed25519 AAAA"])
+def test_what_is_no_recipient_is_named(text: str) -> None:
+    with pytest.raises(BadRecipient, match="no public key of age"):
+        parse_recipients([text])
+
+
+def test_what_is_no_private_key_is_not_repeated() -> None:
+    with pytest.raises(BadIdentity) as refused:
+        parse_identity("hunter2hunter2")
+    assert "hunter2" not in str(refused.value)

@@ -1,0 +1,38 @@
+"""What the steps of a run of backups add up to."""
+
+import pytest
+
+from platform_ops.backups.verdicts import TEARDOWNS, judge_run
+from platform_ops.common.records import RunRecord, TaskRecord
+
+
+def task(name: str, state: str | None = "success", outcome: str | None = "done", label: str = "") -> TaskRecord:
+    report = {"summary": f"{name} {label} said.", "outcome": outcome} if outcome else None
+    return TaskRecord(name, state, None, None, 1, report, 0 if label else -1, label)
+
+
+CHOSEN = task("choose_sources")
+COPIED = task("back_up_source.copy_source", label="tree")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "verdict", "reason"),
+    [
+        ([CHOSEN, COPIED], "done", ""),
+        ([CHOSEN, task("copy_source", outcome="reused", label="tree")], "done", ""),
+        ([task("choose_sources", outcome="not needed"), task("copy_source", "skipped", None)], "not needed", ""),
+        ([CHOSEN, COPIED, task("copy_source", "failed", "failed", "db")], "failed", "copy_source db said."),
+        ([CHOSEN, task("copy_source", "upstream_failed", None, "db")], "failed", "copy_source db is upstream_failed."),
+        # Set to success by hand.
+        ([CHOSEN, task("copy_source", "success", None, "db")], "failed", "copy_source db is success."),
+        ([CHOSEN, task("copy_source", "success", "failed", "db")], "failed", "copy_source db said."),
+        ([], "failed", "no steps"),
+    ],
+)
+def test_a_run_is_done_only_when_every_step_reported_a_good_end(
+    tasks: list[TaskRecord], verdict: str, reason: str
+) -> None:
+    teardowns = [task(name, "failed", None) for name in TEARDOWNS]
+    ending = judge_run(RunRecord("back_up_sources", "r", "running", None, None, None, None, {}, (*tasks, *teardowns)))
+    assert ending.verdict == verdict
+    assert reason in ending.reason

@@ -1,0 +1,124 @@
+"""Programs are run without secrets among their arguments, and a bad end is never taken for a good one."""
+
+import io
+import stat
+from pathlib import Path
+
+import pytest
+
+from platform_ops.common.errors import PlatformError
+from platform_ops.systems.postgres.errors import (
+    DatabaseMissing,
+    LoginRefused,
+    ProgramFailed,
+    ProgramMissing,
+    QueryFailed,
+    ServerGone,
+)
+from platform_ops.systems.postgres.models import Server
+from platform_ops.systems.postgres.programs import BIN, Programs, classify
+
+SERVER = Server("db.test", 5433, "reader", "a-good-password", "verify-full", "system")
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Programs:
+    return Programs(str(tmp_path))
+
+
+def program(folder: Path, body: str, name: str = "pg_dump") -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_the_password_is_in_the_environment_and_in_no_argument(programs: Programs, tmp_path: Path) -> None:
+    program(tmp_path, 'echo "$@"; env')
+    told = programs.run("pg_dump", ["--format=custom"], SERVER.environment("a=b"), what="a")
+    arguments, _, environment = told.partition("\n")
+    assert arguments == "--format=custom"
+    assert {"PGPASSWORD=a-good-password", "PGDATABASE=a=b", "PGHOST=db.test", "PGPORT=5433", "PGUSER=reader",
+            "PGSSLMODE=verify-full", "PGSSLROOTCERT=system", "PGPASSFILE=/dev/null"} <= set(environment.splitlines())  # fmt: skip
+    assert "a-good-password" not in repr(SERVER)
+
+
+def test_settings_of_who_runs_the_task_do_not_count(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGHOST", "elsewhere.test")
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=evil")
+    program(tmp_path, "env")
+    told = programs.run("pg_dump", [], {}, what="a").splitlines()
+    assert [line for line in told if line.startswith(("PGHOST", "PGOPTIONS"))] == []
+
+
+def test_a_bad_end_after_all_output_is_an_error(programs: Programs, tmp_path: Path) -> None:
+    program(tmp_path, "echo whole; echo 'pg_dump: error: something' >&2; exit 3")
+    out = io.BytesIO()
+    with pytest.raises(ProgramFailed, match="pg_dump of shop failed: pg_dump: error: something"):
+        programs.stream("pg_dump", [], {}, out, what="shop")
+    assert out.getvalue() == b"whole\n"
+
+
+def test_many_complaints_do_not_stop_a_program(programs: Programs, tmp_path: Path) -> None:
+    program(tmp_path, "head -c 300000 /dev/zero | tr '\\0' x >&2; echo done")
+    assert programs.run("pg_dump", [], {}, what="shop") == "done\n"
+
+
+def test_all_is_read_though_the_program_wants_no_more(programs: Programs, tmp_path: Path) -> None:
+    # Whoever reads to the end learns whether the bytes were right.
+    program(tmp_path, "head -c 10 > /dev/null", "pg_restore")
+    source = io.BytesIO(bytes(2_000_000))
+    programs.feed("pg_restore", [], {}, source, what="shop")
+    assert source.read() == b""
+
+
+def test_a_program_that_refuses_what_it_is_fed_is_an_error(programs: Programs, tmp_path: Path) -> None:
+    program(tmp_path, "echo 'pg_restore: error: no archive' >&2; exit 1", "pg_restore")
+    with pytest.raises(ProgramFailed, match="no archive"):
+        programs.feed("pg_restore", [], {}, io.BytesIO(bytes(2_000_000)), what="shop")
+
+
+def test_what_is_read_wrongly_ends_the_program(programs: Programs, tmp_path: Path) -> None:
+    class Spoilt:
+        def read(self, size: int = -1, /) -> bytes:
+            raise QueryFailed("spoilt")
+
+    program(tmp_path, "cat > /dev/null; touch $0.ended", "psql")
+    with pytest.raises(QueryFailed, match="spoilt"):
+        programs.feed("psql", [], {}, Spoilt(), what="shop")
+    assert not (tmp_path / "psql.ended").exists()
+
+
+def test_a_missing_program_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ProgramMissing, match=f"no program pg_dump in {tmp_path}.*extra `bin`"):
+        Programs(str(tmp_path)).path("pg_dump")
+    monkeypatch.setenv(BIN, "/nowhere")
+    with pytest.raises(ProgramMissing, match="in /nowhere"):
+        Programs().path("pg_dump")
+    monkeypatch.delenv(BIN)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProgramMissing, match="on PATH"):
+        Programs().path("pg_dump")
+
+
+def test_a_version_is_what_the_program_says(programs: Programs, tmp_path: Path) -> None:
+    program(tmp_path, "echo 'pg_dump (PostgreSQL) 18.4 (Debian 18.4-1)'")
+    assert programs.version("pg_dump") == "18.4 (Debian 18.4-1)"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ('connection to server at "db" failed: FATAL:  password authentication failed for user "x"', LoginRefused),
+        ('connection to server at "db" failed: FATAL:  database "x" does not exist', DatabaseMissing),
+        ('connection to server at "db" failed: Connection refused', ServerGone),
+        ("pg_dump: error: query failed: ERROR:  permission denied for table a", LoginRefused),
+        ("pg_dump: error: query failed: FATAL:  terminating connection due to administrator command", ServerGone),
+        ("server closed the connection unexpectedly", ServerGone),
+        ("pg_dump: error: aborting because of server version mismatch", ProgramFailed),
+        ("", ProgramFailed),
+    ],
+)
+def test_words_have_classes(said: str, kind: type[PlatformError]) -> None:
+    assert type(classify("pg_dump of x", said)) is kind
