@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "dags.md"
 RUNBOOKS = "runbooks"
+CATALOGUES = {"service": "services", "source": "backups"}
 HEAD = """\
 # DAGs
 
@@ -55,9 +56,7 @@ def _dag(dag: Any) -> str:
         "",
         "### Parameters",
         "",
-        "| name | type | allowed | default | what it is |",
-        "|---|---|---|---|---|",
-        *(_parameter(name, dag.params.get_param(name)) for name in dag.params),
+        *_parameters(dag),
         "",
         "### Tasks, in order",
         "",
@@ -65,6 +64,13 @@ def _dag(dag: Any) -> str:
         "",
     ]
     return "\n".join(rows)
+
+
+def _parameters(dag: Any) -> list[str]:
+    if not dag.params:
+        return ["None."]
+    head = ["| name | type | allowed | default | what it is |", "|---|---|---|---|---|"]
+    return head + [_parameter(name, dag.params.get_param(name)) for name in dag.params]
 
 
 def _parameter(name: str, param: Any) -> str:
@@ -80,8 +86,8 @@ def _parameter(name: str, param: Any) -> str:
 
 def _allowed(name: str, schema: dict[str, Any]) -> str:
     # The catalogue grows without a change to the DAG, so its names are not part of the page.
-    if name == "service":
-        return "a file in `include/services`"
+    if name in CATALOGUES:
+        return f"a file in `include/{CATALOGUES[name]}`"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "pattern" in schema:

@@ -33,5 +33,7 @@ class PlatformOps(AirflowPlugin):
             "href": "/platform-ops/backups?embedded=1",
             "destination": "nav",
             "url_route": "platform-ops-backups",
+            # Else it hides in the menu of plugins.
+            "nav_top_level": True,
         },
     ]

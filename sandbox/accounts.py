@@ -55,7 +55,6 @@ READER = (
     Right(("s3:ListBucket",), _BUCKET),
     Right(("s3:GetObject",), f"{_BUCKET}/*"),
     # A drill leaves its proof, and writes nothing else.
-    Right(("s3:PutObject",), f"{_BUCKET}/*/proof.json"),
     Right(("s3:PutObject",), f"{_BUCKET}/*/proofs/*.json"),
     LOSE_NOTHING,
 )

@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow.sdk import TriggerRule
 
+from platform_ops.backups.sources import source_names
 from platform_ops.common.dag_defaults import RETRY_POLICY, Area, Impact
 from platform_ops.delivery.services import service_names
 
@@ -28,8 +29,10 @@ TEARDOWNS = {
     "close_open_records": [],
     "drill_restores": ["record_evidence"],
     "release_service": ["record_evidence", "report_release"],
+    "report_backups": ["record_evidence"],
+    "restore_backup": ["record_evidence"],
 }
-FROM_THE_CATALOGUE = {"service": service_names}
+FROM_THE_CATALOGUE = {"service": service_names, "source": source_names}
 """Params whose enum grows with ``include/``, so it is no part of the picture."""
 HEAVY = ("kubernetes", "minio", "gitlab", "requests", "pandas", "hvac", "fastapi")
 

@@ -11,9 +11,6 @@ from sandbox import fail_points
 from tests.functional.world import World
 from tests.waiting import wait_until
 
-SYSTEMS = ("object_store",)
-"""Whose real servers this is run against too."""
-
 RELEASE = {
     "JENKINS": Counter(queued=1, builds=1, images=1),
     "HARBOR": Counter(images=1, tags=2, scans=1),

@@ -1,7 +1,7 @@
 """A source from its first point to the proof and the end of it, with the accounts of those who back up and who drill."""
 
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyrage
@@ -10,14 +10,17 @@ import pytest
 from platform_ops.backups import copying
 from platform_ops.backups.drilling import Opened, drill
 from platform_ops.backups.kinds.directory import Directory
-from platform_ops.backups.points import PROOF, VERIFIED, Manifest
+from platform_ops.backups.points import VERIFIED, Manifest
 from platform_ops.backups.policies import check
+from platform_ops.backups.proofs import Proof
 from platform_ops.backups.sources import Retention, Source, Tier
 from platform_ops.backups.store import Points
 from sandbox.accounts import BACKUPS
 from tests.programs import stock_tool
 
 POINT = "20261125T010203Z-01234567"
+DRILL = "20261125T030000Z-01234567"
+NOW = datetime(2026, 11, 25, 3, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -65,8 +68,9 @@ def test_a_point_is_made_proven_and_pruned(hooks, source, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     assert drill(Directory(source), Opened(as_reader, manifest, str(key)), scratch).differences == ()
-    as_reader.note(POINT, PROOF, {})
-    assert as_reader.has(POINT, PROOF)
+    proof = Proof(NOW, POINT, "r", proven=True)
+    as_reader.add_proof(DRILL, proof)
+    assert as_reader.proofs(NOW - timedelta(days=1)) == [proof]
     points.remove(POINT)
     assert (points.all(), points.unfinished()) == ([], [])
     # A name that was used and deleted may be used again.

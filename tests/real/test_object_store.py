@@ -112,11 +112,11 @@ def test_the_reader_writes_proofs_and_nothing_else(writer, reader):
     assert list(reader.folders(BACKUPS, "read/")) == ["p"]
     assert list(reader.keys(BACKUPS, "read/")) == ["read/p/manifest.json"]
     for _ in range(2):
-        reader.put(BACKUPS, "read/p/proof.json", b"{}")
+        reader.put(BACKUPS, "read/proofs/p.json", b"{}")
     for refused in (
         lambda: reader.put(BACKUPS, "read/p/manifest.json", b"two"),
         lambda: reader.put_new(BACKUPS, "read/p/other.json", b"{}"),
-        lambda: reader.remove(BACKUPS, "read/p/proof.json"),
+        lambda: reader.remove(BACKUPS, "read/proofs/p.json"),
         lambda: reader.put_stream(BACKUPS, "read/p/files.tar", io.BytesIO(b"x" * 20_000_000)),
     ):
         assert code_of_hook(refused) == "AccessDenied"

@@ -146,8 +146,7 @@ def _yes(gate: str, answer: Answer | None, bound_to: str, allowed: Collection[st
         raise ApprovalRejected(f"{answer.by} said no.", facts={"rejected_by": answer.by})
     if bound_by(answer.body) != bound_to:
         raise ApprovalForeign(
-            f"{answer.by} approved something else: the digest, the GitOps file or the quorum has changed since. "
-            "Start a new run.",
+            f"{answer.by} approved something else: what the request showed has changed since. Start a new run.",
             facts={"approved": bound_by(answer.body), "now": bound_to},
         )
     if answer.by not in allowed:

@@ -113,7 +113,9 @@ class Placement:
         staged = self.staging / self.subset if self.subset else self.staging
         with _told(f"What was restored to {staged} can't be moved to {self.place}"):
             if not self.subset:
-                staged.chmod(self.target.stat().st_mode & 0o7777 if self.target.is_dir() else 0o755)
+                mode = self.target.stat().st_mode & 0o7777 if self.target.is_dir() else 0o755
+                # What a kind opened for a server's user stays open.
+                staged.chmod(mode | staged.stat().st_mode & 0o011)
             self._note.write_text(json.dumps({"inode": staged.lstat().st_ino}))
             self._move_aside()
             self.place.parent.mkdir(parents=True, exist_ok=True)

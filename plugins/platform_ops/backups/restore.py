@@ -211,7 +211,7 @@ class Restore:
         )
         return [yes.by for yes in said]
 
-    def request(self, manifest: Manifest, sha256: str, policy: ApprovalPolicy, planned: Mapping[str, Any]) -> Request:
+    def asking(self, manifest: Manifest, sha256: str, policy: ApprovalPolicy, planned: Mapping[str, Any]) -> Request:
         """Return what the approvers are shown.
 
         :param planned: facts of ``plan_restore``.

@@ -46,7 +46,7 @@ class PlanRestore(StepOperator):
             "files": selected.files,
             "bytes": selected.bytes,
             "free_bytes": free,
-            "estimated_seconds": estimate.total_seconds() if estimate else None,
+            "estimated_seconds": None if estimate is None else estimate.total_seconds(),
             "would_move_aside": {"count": way.count, "names": list(way.names)},
             "production": restore.policy is not None,
             "dry_run": restore.wish.dry_run,
@@ -57,7 +57,11 @@ class PlanRestore(StepOperator):
                 f"{restore.placement.target}. Make room, or name another target.",
                 facts=facts,
             )
-        took = f"at most {span(estimate.total_seconds())} in the drills" if estimate else "unknown, no drill proved it"
+        took = (
+            f"at most {span(estimate.total_seconds())} in the drills"
+            if estimate is not None
+            else "unknown, no drill proved it"
+        )
         return StepReport(
             f"Point {manifest.point} of {restore.source.name}, its state of {manifest.state_at:%Y-%m-%d %H:%M:%S} UTC, "
             f"goes to {restore.placement.place}: {amount(selected.bytes)}; how long: {took}. {_in_the_way(way)}"
@@ -85,7 +89,7 @@ class ApproveRestore(ApprovalGate):
             return StepReport(why, "not needed", {"required": False})
         planned = reported(context, "plan_restore")
         manifest, sha256 = restore.manifest(str(planned.get("point") or ""))
-        return restore.request(manifest, sha256, restore.policy, planned)
+        return restore.asking(manifest, sha256, restore.policy, planned)
 
 
 class RestorePoint(StepOperator):

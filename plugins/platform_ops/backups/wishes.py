@@ -87,7 +87,8 @@ def _point(text: str) -> tuple[str | None, datetime | None]:
 
 
 def _target(text: str) -> str:
-    path = PurePosixPath(text)
+    # POSIX lets two slashes at the beginning mean something else.
+    path = PurePosixPath("/" + text.lstrip("/")) if text.startswith("/") else PurePosixPath(text)
     if not path.is_absolute() or ".." in path.parts or "\0" in text or len(text) > LONGEST_PATH:
         raise BadWish(f"{text[:200]!r} is no absolute folder. Name one on the worker, without '..'.")
     if path == PurePosixPath("/"):

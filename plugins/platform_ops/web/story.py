@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
+from platform_ops.backups import verdicts as of_backups
 from platform_ops.common.records import RunRecord
 from platform_ops.common.words import moment, span, stamp
 from platform_ops.delivery import verdicts as of_releases
@@ -46,8 +47,13 @@ LONGEST_DIFF = 400
 MOST_TROUBLES = 40
 SHORTEST_PAUSE, LONGEST_PAUSE = 3, 30
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_GREEN = frozenset({of_releases.Verdict.RELEASED, of_releases.Verdict.SUPERSEDED, of_checks.Verdict.SOUND})
-_RED = frozenset({*of_releases.Verdict, *of_checks.Verdict}) - _GREEN
+_GREEN = frozenset(
+    {
+        *(of_releases.Verdict.RELEASED, of_releases.Verdict.SUPERSEDED, of_checks.Verdict.SOUND),
+        *(of_backups.Verdict.DONE, of_backups.Verdict.NOT_NEEDED),
+    }
+)
+_RED = frozenset({*of_releases.Verdict, *of_checks.Verdict, *of_backups.Verdict}) - _GREEN
 
 
 def tell(run: RunRecord, *, now: datetime, airflow_url: str) -> Story:

@@ -77,7 +77,8 @@ def recipients(key: pyrage.x25519.Identity) -> tuple[str, ...]:
 def steps(tmp_path: Path, tree: Path, store: MemoryStore, recipients, key, monkeypatch: pytest.MonkeyPatch) -> Steps:
     home = tmp_path / "home"
     (home / "include" / "backups").mkdir(parents=True)
-    (home / "include" / "schemas").symlink_to(ROOT / "include" / "schemas")
+    for name in ("schemas", "templates"):
+        (home / "include" / name).symlink_to(ROOT / "include" / name)
     monkeypatch.setenv("PLATFORM_OPS_HOME", str(home))
     made = Steps(home, tree, store, recipients, str(key))
     monkeypatch.setattr("platform_ops.backups.store.ObjectStoreHook", lambda _: store)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from platform_ops.approvals.policy import ApprovalPolicy
 from platform_ops.backups.sources import Tier, load_source, source_names
 from platform_ops.common.documents import BadDocument
 from sandbox.processes import ROOT
@@ -42,6 +43,14 @@ def test_an_entry_is_read(catalogue: Path) -> None:
     assert (found.store_connection, found.bucket, found.encryption_connection) == ("backup_store", "backups", None)
     assert (found.rpo, found.rto, found.drill_every) == (timedelta(days=2), timedelta(hours=1), timedelta(days=30))
     assert found.lock == timedelta(0)
+    assert (found.production, found.approval) == ((), None)
+
+
+def test_an_entry_says_what_is_production_and_who_may_approve(catalogue: Path) -> None:
+    enter(catalogue, "store: {}", "store: {}\nrestore: {production: [/srv/live], approval: {approvers: [paula]}}")
+    found = load_source("tree")
+    assert found.production == ("/srv/live",)
+    assert found.approval == ApprovalPolicy(("paula",), 1, timedelta(hours=24))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +65,14 @@ def test_an_entry_is_read(catalogue: Path) -> None:
         ("source: tree", "source: other", "must be the file's name"),
         ("tier: nightly", "tier: weekly", "tier"),
         ("owner: platform-team@example.com", "owner: nobody", "owner"),
+        ("store: {}", "store: {}\nrestore: {production: [/srv]}", "approval"),
+        ("store: {}", "store: {}\nrestore: {production: [srv], approval: {approvers: [paula]}}", "an absolute path"),
+        ("store: {}", "store: {}\nrestore: {production: [/srv], approval: {approvers: []}}", "approvers"),
+        (
+            "store: {}",
+            "store: {}\nrestore: {production: [/srv], approval: {approvers: [paula, rosa], quorum: 2}}",
+            "asks for one yes",
+        ),
     ],
 )
 def test_a_bad_entry_is_refused(catalogue: Path, old: str, new: str, words: str) -> None:

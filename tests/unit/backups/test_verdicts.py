@@ -27,6 +27,10 @@ COPIED = task("back_up_source.copy_source", label="tree")
         ([CHOSEN, task("copy_source", "success", None, "db")], "failed", "copy_source db is success."),
         ([CHOSEN, task("copy_source", "success", "failed", "db")], "failed", "copy_source db said."),
         ([], "failed", "no steps"),
+        ([task("write_report")], "done", ""),
+        ([task("plan_restore"), task("restore_point"), task("compare_restore")], "done", ""),
+        # A dry run has only planned.
+        ([task("plan_restore"), task("restore_point", outcome="not needed")], "not needed", ""),
     ],
 )
 def test_a_run_is_done_only_when_every_step_reported_a_good_end(
@@ -36,3 +40,13 @@ def test_a_run_is_done_only_when_every_step_reported_a_good_end(
     ending = judge_run(RunRecord("back_up_sources", "r", "running", None, None, None, None, {}, (*tasks, *teardowns)))
     assert ending.verdict == verdict
     assert reason in ending.reason
+
+
+@pytest.mark.parametrize(("error", "verdict"), [("ApprovalRejected", "rejected"), ("ApprovalExpired", "failed")])
+def test_a_no_is_a_no_and_silence_a_failure(error: str, verdict: str) -> None:
+    report = {"summary": "quentin said no.", "outcome": "refused", "error": error}
+    refused = TaskRecord("restore_point", "failed", None, None, 1, report)
+    after = task("compare_restore", "upstream_failed", None)
+    tasks = (task("plan_restore"), refused, after)
+    ending = judge_run(RunRecord("restore_backup", "r", "running", None, None, None, None, {}, tasks))
+    assert (ending.verdict, ending.reason) == (verdict, "quentin said no.")

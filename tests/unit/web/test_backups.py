@@ -121,3 +121,4 @@ def test_inside_airflow_it_shows_its_own_address_and_opens_nothing_in_the_frame(
 def test_it_is_in_the_navigation():
     (view,) = [view for view in plugin.PlatformOps.external_views if view["destination"] == "nav"]
     assert (view["name"], view["href"]) == ("Backups", "/platform-ops/backups?embedded=1")
+    assert view["nav_top_level"] is True

@@ -122,19 +122,22 @@ class Directory:
 
     def select(self, point: OpenPoint, subset: str) -> Selection:
         """Count the files of a part in the index."""
-        found = [entry for entry in _index(point) if _within(entry["path"], subset)]
+        index = _index(point)
+        found = [entry for entry in index.values() if _within(entry["path"], subset)]
         if subset and not found:
             raise NoPoint(
                 f"Point {point.manifest.point} of {point.manifest.source} has nothing at {_shown(subset)[:200]!r}. "
                 "Name a path as it is below the source, without a slash before it."
             )
         files = [entry for entry in found if entry["type"] != "folder"]
-        return Selection(len(files), sum(entry.get("size", 0) for entry in found))
+        # What hard links lead to is written too.
+        contents = {entry.get("to") if entry["type"] == "same" else entry["path"] for entry in files}
+        return Selection(len(files), sum(index[path].get("size", 0) for path in contents if path in index))
 
     def restore_some(self, point: OpenPoint, target: Path, subset: str) -> None:
         """Extract a part of the tar, with the folders above it and what its hard links lead to."""
         needed = {subset}
-        for entry in _index(point):
+        for entry in _index(point).values():
             if entry["type"] == "same" and _within(entry["path"], subset):
                 needed.add(entry["to"])
         above = {str(folder) for path in needed for folder in PurePosixPath(path).parents}
@@ -145,13 +148,15 @@ class Directory:
         """Hold every file of a part against the index."""
         wrong = []
         expected = set()
-        for entry in _index(point):
-            if not _within(entry["path"], subset):
+        index = _index(point)
+        for path, entry in index.items():
+            if not _within(path, subset):
                 continue
-            expected.add(entry["path"])
-            difference = _difference(entry, target / entry["path"])
+            expected.add(path)
+            # A hard link is the file it leads to.
+            difference = _difference(index.get(entry["to"], entry) if entry["type"] == "same" else entry, target / path)
             if difference:
-                wrong.append(f"{_shown(entry['path'])} {difference}.")
+                wrong.append(f"{_shown(path)} {difference}.")
         for folder, folders, files in os.walk(target / subset):
             for name in (*folders, *files):
                 path = os.path.relpath(os.path.join(folder, name), target)  # noqa: PTH118 - names in any encoding
@@ -164,9 +169,10 @@ class Directory:
         return f"mkdir restored\ntar --extract --file {FILES} --directory restored --preserve-permissions\n"
 
 
-def _index(point: OpenPoint) -> list[Entry]:
+def _index(point: OpenPoint) -> dict[str, Entry]:
     with point.open(INDEX) as plain:
-        return [json.loads(line) for line in plain.read(-1).splitlines()]
+        lines = plain.read(-1).splitlines()
+    return {entry["path"]: entry for entry in map(json.loads, lines)}
 
 
 def _within(path: str, subset: str) -> bool:

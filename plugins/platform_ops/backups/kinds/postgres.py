@@ -66,10 +66,19 @@ class Postgres:
             for session, snapshot in zip(sessions, snapshots, strict=True):
                 write = partial(self._write_dump, session, snapshot, contents, state)
                 parts.append(Part(part_name(session.database), write))
+            parts += self.more_parts(sessions[0])
             parts.append(Part(CONTENTS, partial(_write_contents, contents)))
             # As it was then: the catalogue's may be another one when the point is compared.
             state |= {"databases": list(self._databases), "query": self._query or ""}
             yield Reading(at, parts, state, {"pg_dump": self._hook.programs.version("pg_dump")}, notes)
+
+    def more_parts(self, session: Session) -> list[Part]:  # noqa: ARG002
+        """Return what a kind adds that knows what is in its first database."""
+        return []
+
+    def more_differences(self, point: OpenPoint, server: Server) -> list[str]:  # noqa: ARG002
+        """Return how what was added differs from what the restored server holds."""
+        return []
 
     def _notes(self, session: Session, *, passwords: bool) -> list[str]:
         rows = session.rows("SELECT datname FROM pg_catalog.pg_database WHERE NOT datistemplate ORDER BY 1")
@@ -119,7 +128,8 @@ class Postgres:
             expected = dict(json.loads(line) for line in plain.read(-1).splitlines())
         with Cluster(target / CLUSTER, Programs()).running(str(point.manifest.state["superuser"])) as server:
             found = _of_server(server, point.manifest)
-        return [
+            more = self.more_differences(point, server)
+        return more + [
             f"{name} {_difference(expected.get(name), found.get(name))}."
             for name in sorted(expected.keys() | found.keys())
             if expected.get(name) != found.get(name)

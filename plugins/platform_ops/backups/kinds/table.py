@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from platform_ops.backups.kinds.airflow import AirflowInstallation
 from platform_ops.backups.kinds.bucket import Bucket
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.kinds.git import GitRepository
@@ -18,6 +19,7 @@ def _postgres(source: Source) -> Kind:
 
 
 KINDS: Mapping[str, Callable[[Source], Kind]] = {
+    "airflow": AirflowInstallation,
     "bucket": Bucket,
     "directory": Directory,
     "git": GitRepository,

@@ -1,0 +1,113 @@
+"""What the form of restore_backup may say, and where a restore may go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform_ops.approvals.policy import ApprovalPolicy
+from platform_ops.backups.wishes import BadWish, overlap, production_policy, refuse_source, wish_from
+from tests.unit.backups.made import source
+
+FORM: dict[str, Any] = {"source": "web", "point": "latest", "target": "/srv/back", "subset": "", "dry_run": False}
+POINT = "20261125T000000Z-0123abcd"
+AT = datetime(2026, 11, 25, 3, tzinfo=UTC)
+
+
+def wish(**changes: Any) -> Any:
+    return wish_from(FORM | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "point", "as_of"),
+    [
+        ("latest", None, None),
+        ("", None, None),
+        (POINT, POINT, None),
+        ("as of 2026-11-25T03:00:00Z", None, AT),
+        ("as of 2026-11-25 04:00+01:00", None, AT),
+        ("as of 2026-11-25T03:00", None, AT),
+    ],
+)
+def test_a_point_is_a_name_the_latest_or_of_a_time(text: str, point: str | None, as_of: datetime | None) -> None:
+    assert (wish(point=text).point, wish(point=text).as_of) == (point, as_of)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "as of", "as of noon", "../other", POINT + "x", "2026-11-25T03:00:00Z"])
+def test_what_names_no_point_is_refused(text: str) -> None:
+    with pytest.raises(BadWish):
+        wish(point=text)
+
+
+@pytest.mark.parametrize("target", ["", "back", "/", "//", "/srv/../etc", "/srv/\0", "/" + "x" * 5000])
+def test_what_is_no_folder_is_refused(target: str) -> None:
+    with pytest.raises(BadWish):
+        wish(target=target)
+
+
+@pytest.mark.parametrize("subset", ["/etc", "..", "a/../../b", "a\0"])
+def test_what_is_no_part_is_refused(subset: str) -> None:
+    with pytest.raises(BadWish):
+        wish(subset=subset)
+
+
+@pytest.mark.parametrize(("subset", "means"), [("", ""), (".", ""), ("a/b/", "a/b"), ("./a", "a"), ("a//b", "a/b")])
+def test_a_part_has_one_name(subset: str, means: str) -> None:
+    assert wish(subset=subset).subset == means
+
+
+@pytest.mark.parametrize("said", [True, None, "false", 0, "no"])
+def test_only_a_clear_no_is_no_dry_run(said: Any) -> None:
+    assert wish(dry_run=said).dry_run is True
+    assert wish().dry_run is False
+    assert wish(overwrite=said).overwrite is (said is True)
+
+
+def test_a_wish_accepts_what_was_asked_for() -> None:
+    assert wish().accepts("any", AT)
+    assert wish(point=POINT).accepts(POINT, AT)
+    assert not wish(point=POINT).accepts("other", AT)
+    assert wish(point="as of 2026-11-25T03:00:00Z").accepts("any", AT)
+    assert not wish(point="as of 2026-11-25T03:00:00Z").accepts("any", AT + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("target", "how"),
+    [("/srv/web", "lies in"), ("/srv/web/below", "lies in"), ("/srv", "contains"), ("/srv/web2", ""), ("/srv/we", "")],
+)
+def test_a_target_in_around_or_at_the_source_is_refused(target: str, how: str) -> None:
+    if not how:
+        refuse_source(Path(target), Path("/srv/web"))
+        return
+    with pytest.raises(BadWish, match=f"{target} {how} the source /srv/web"):
+        refuse_source(Path(target), Path("/srv/web"))
+
+
+paths = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda parts: Path("/", *parts))
+
+
+@given(paths, paths)
+def test_whatever_shares_a_file_overlaps(one: Path, other: Path) -> None:
+    below = {"/".join(one.parts[: n + 1]) for n in range(len(one.parts))}
+    assert overlap(one, other) is overlap(other, one)
+    assert overlap(one, other) is ("/".join(other.parts) in below or other.is_relative_to(one))
+
+
+def policy(*approvers: str, hours: int = 24) -> ApprovalPolicy:
+    return ApprovalPolicy(approvers, 1, timedelta(hours=hours))
+
+
+def test_production_of_any_source_asks_its_approvers() -> None:
+    web = replace(source("web"), approval=policy("paula", "quentin"))
+    shop = replace(source("shop"), approval=policy("quentin", "rosa", hours=2))
+    catalogue = [(web, [Path("/srv/live")]), (shop, [Path("/srv/live/shop")]), (source("free"), [])]
+    assert production_policy(Path("/tmp/x"), catalogue) is None
+    assert production_policy(Path("/srv/live/web"), catalogue) == web.approval
+    assert production_policy(Path("/srv/live/shop/a"), catalogue) == policy("quentin", hours=2)
+    assert production_policy(Path("/srv"), catalogue) == policy("quentin", hours=2)
