@@ -89,12 +89,15 @@ class Deposit:
 
         :param part: the list of the kind itself, which must be readable too.
         :raises Contradiction: the source is encrypted, and no key was entered.
+        :raises BadIdentity: the key is no private key of age.
         """
         if self.recipients and not self.key:
             raise Contradiction(
                 f"{self.points.source} is encrypted and shares contents between points, so the connection of its "
                 "recipients needs a password: a private key of age of its own (age-keygen), which opens only lists."
             )
+        if self.recipients:
+            parse_identity(self.key)
         abort_uploads(self.points, lambda point: point == self.point)
         with Ledger() as ledger:
             self._ledger = ledger

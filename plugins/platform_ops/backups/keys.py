@@ -29,16 +29,11 @@ def listing_key(source: Source) -> str:
     """Return the key of those who copy: it opens lists of what earlier points hold and names contents, no more.
 
     It is a private key of age, so that age itself encrypts a list to it. Empty where nothing is encrypted, or none is
-    entered.
-
-    :raises BadIdentity: it is no private key of age.
+    entered; only kinds that share contents need it.
     """
     if source.encryption_connection is None:
         return ""
-    key = str(BaseHook.get_connection(source.encryption_connection).password or "").strip()
-    if key:
-        parse_identity(key)
-    return key
+    return str(BaseHook.get_connection(source.encryption_connection).password or "").strip()
 
 
 def identity(encrypted: bool) -> str | None:  # noqa: FBT001
