@@ -58,11 +58,12 @@ def parse_page(body: bytes, where: str) -> Page:
 
 
 def _in_order(found: list[tuple[Listed, bool]]) -> list[Listed]:
-    """Return the versions by key; some stores (moto) list all deletions of a page after all versions."""
-    keys = [entry.key for entry, _ in found]
-    if keys != sorted(keys):
-        found = sorted(found, key=lambda one: (one[1], one[0].modified), reverse=True)
-        found.sort(key=lambda one: one[0].key)
+    """Return the versions by key, the newest first: moto lists all deletions of a page after all versions.
+
+    What a store has in order stays as it is.
+    """
+    found.sort(key=lambda one: (one[1], one[0].modified), reverse=True)
+    found.sort(key=lambda one: one[0].key)
     return [entry for entry, _ in found]
 
 
