@@ -23,7 +23,7 @@ from platform_ops.systems.postgres import programs as room
 from platform_ops.systems.postgres.cluster import Cluster
 from platform_ops.systems.postgres.models import Server
 from platform_ops.systems.postgres.programs import Programs
-from sandbox import postgres
+from sandbox import postgres as sandbox_postgres
 
 SUPERUSER = "keeper"
 LEFT = (
@@ -101,7 +101,9 @@ def take(kind: Kind, meanwhile: Callable[[], object] = lambda: None) -> Point:
             part.write(out)
             parts[part.name] = bytes(out.data)
     now = datetime.now(UTC)
-    return Point(Manifest("pg", "postgres", "p", "r", reading.at, now, now, reading.state, (), reading.tools), parts)
+    return Point(
+        Manifest("pg", "postgres", "p", "place", "r", reading.at, now, now, reading.state, (), reading.tools), parts
+    )
 
 
 def end_server(folder: str) -> None:
@@ -116,12 +118,12 @@ def folder() -> Iterator[Path]:
         path = Path(made)
         path.chmod(0o711)
         yield path
-        postgres.remove_outside(path)
+        sandbox_postgres.remove_outside(path)
 
 
 @pytest.fixture(scope="session")
 def bin_folder(folder: Path) -> Path:
-    return postgres.programs(folder)
+    return sandbox_postgres.programs(folder)
 
 
 @pytest.fixture
@@ -162,7 +164,7 @@ def server(folder: Path, bin_folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def source(server: Server, postgres_programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+def postgres(server: Server, postgres_programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
     """A server without databases or roles of others; it goes on, so a test must not end it."""
     with _connected(server, monkeypatch) as connected:
         yield connected

@@ -41,10 +41,10 @@ def tables() -> str:
 
 
 @pytest.fixture
-def airflow(source: Source, monkeypatch: pytest.MonkeyPatch) -> Source:
+def airflow(postgres: Source, monkeypatch: pytest.MonkeyPatch) -> Source:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", KEY)
     set_recipients(monkeypatch, [RECIPIENT])
-    source.make(
+    postgres.make(
         "airflow",
         f"""{tables()};
         INSERT INTO connection (conn_id, conn_type, host, port, password, extra, is_encrypted, is_extra_encrypted) VALUES
@@ -53,7 +53,7 @@ def airflow(source: Source, monkeypatch: pytest.MonkeyPatch) -> Source:
         INSERT INTO variable (key, val, description, is_encrypted) VALUES
             ('limit', '{locked("5")}', null, true), ('told', 'x', 'why', false);""",
     )
-    return source
+    return postgres
 
 
 def set_recipients(monkeypatch: pytest.MonkeyPatch, recipients: list[str]) -> None:

@@ -45,9 +45,9 @@ def restored(target: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def shop(source: Server) -> Server:
-    source.make("shop", SHOP)
-    return source
+def shop(postgres: Server) -> Server:
+    postgres.make("shop", SHOP)
+    return postgres
 
 
 def test_what_is_restored_is_what_was_backed_up(shop: Server, target: Path) -> None:
@@ -185,9 +185,9 @@ HOSTILE = [
 ]
 
 
-def test_databases_may_be_called_anything(source: Server, target: Path) -> None:
+def test_databases_may_be_called_anything(postgres: Server, target: Path) -> None:
     for number, name in enumerate(HOSTILE):
-        source.make(name, f"CREATE TABLE t AS SELECT {number} AS n")
+        postgres.make(name, f"CREATE TABLE t AS SELECT {number} AS n")
     subject = kind(*HOSTILE)
     point = take(subject)
     assert len(point.parts) == len(HOSTILE) + 2
@@ -197,7 +197,7 @@ def test_databases_may_be_called_anything(source: Server, target: Path) -> None:
         assert [found.sql("SELECT n FROM t", name) for name in HOSTILE] == [str(n) for n in range(len(HOSTILE))]
 
 
-def test_a_missing_database_is_named(source: Server) -> None:
+def test_a_missing_database_is_named(postgres: Server) -> None:
     with pytest.raises(DatabaseMissing, match="nowhere"), kind("nowhere").read():
         pass
 

@@ -24,12 +24,12 @@ def kind(*databases: str, query: str = QUERY) -> PostgresFiles:
 
 
 @pytest.fixture
-def shop(source: Source) -> Source:
-    source.make("shop", "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 500) n")
+def shop(postgres: Source) -> Source:
+    postgres.make("shop", "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 500) n")
     # What the old server needs must not be needed here.
-    source.sql("ALTER SYSTEM SET shared_preload_libraries = 'nowhere'")
-    source.sql("ALTER SYSTEM SET archive_command = 'false'")
-    return source
+    postgres.sql("ALTER SYSTEM SET shared_preload_libraries = 'nowhere'")
+    postgres.sql("ALTER SYSTEM SET archive_command = 'false'")
+    return postgres
 
 
 def test_what_is_restored_is_proven_file_by_file_and_started(shop: Source, target: Path) -> None:

@@ -1,5 +1,5 @@
 """A server of the tests' own."""
 
-from tests.postgres_server import bin_folder, folder, mortal_source, postgres_programs, server, source, target
+from tests.postgres_server import bin_folder, folder, mortal_source, postgres, postgres_programs, server, target
 
-__all__ = ["bin_folder", "folder", "mortal_source", "postgres_programs", "server", "source", "target"]
+__all__ = ["bin_folder", "folder", "mortal_source", "postgres", "postgres_programs", "server", "target"]

@@ -72,8 +72,8 @@ def test_a_server_that_is_not_there_is_a_reason_to_try_again(connect: Connect, t
         connect(host=str(tmp_path)).databases()
 
 
-def test_databases_are_listed_without_templates(source: Source) -> None:
-    source.make("Shop 2")
+def test_databases_are_listed_without_templates(postgres: Source) -> None:
+    postgres.make("Shop 2")
     assert PostgresHook("pg").databases() == ["Shop 2", "postgres"]
 
 
@@ -81,20 +81,20 @@ def states(hook: PostgresHook, *places: str) -> dict[str, State]:
     return {finding.permission.name: finding.state for finding in hook.check_permissions(places)}
 
 
-def test_an_account_that_only_reads_is_what_is_wanted(source: Source, connect: Connect) -> None:
-    source.make("shop", "CREATE SCHEMA s; CREATE TABLE s.t (a int); CREATE SEQUENCE s.q")
-    source.sql("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
-    hook = connect(host=source.server.host, port=source.server.port, schema="postgres")
+def test_an_account_that_only_reads_is_what_is_wanted(postgres: Source, connect: Connect) -> None:
+    postgres.make("shop", "CREATE SCHEMA s; CREATE TABLE s.t (a int); CREATE SEQUENCE s.q")
+    postgres.sql("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
+    hook = connect(host=postgres.server.host, port=postgres.server.port, schema="postgres")
     assert set(states(hook, "shop").values()) == {State.OK}
     assert len(states(hook, "shop")) == 6
     assert hook.test_connection()[0]
 
 
-def test_what_is_missing_and_what_is_too_much_is_named(source: Source, connect: Connect) -> None:
-    source.make("shop", "CREATE TABLE t (a int); CREATE TABLE u (a int)")
-    source.sql("CREATE ROLE reader LOGIN CREATEROLE VALID UNTIL '2001-01-01'")
-    source.sql("GRANT SELECT, INSERT ON u TO reader", "shop")
-    hook = connect(host=source.server.host, port=source.server.port, schema="postgres")
+def test_what_is_missing_and_what_is_too_much_is_named(postgres: Source, connect: Connect) -> None:
+    postgres.make("shop", "CREATE TABLE t (a int); CREATE TABLE u (a int)")
+    postgres.sql("CREATE ROLE reader LOGIN CREATEROLE VALID UNTIL '2001-01-01'")
+    postgres.sql("GRANT SELECT, INSERT ON u TO reader", "shop")
+    hook = connect(host=postgres.server.host, port=postgres.server.port, schema="postgres")
     assert states(hook, "shop") == {
         "a credential that lasts": State.MISSING,
         "SUPERUSER": State.OK,
@@ -110,40 +110,40 @@ def test_what_is_missing_and_what_is_too_much_is_named(source: Source, connect: 
     ]
     assert told.endswith("Not readable: public.t.")
     assert states(hook, "nowhere")["CONNECT"] is State.MISSING
-    source.sql("REVOKE CONNECT ON DATABASE shop FROM PUBLIC")
+    postgres.sql("REVOKE CONNECT ON DATABASE shop FROM PUBLIC")
     assert states(hook, "shop")["CONNECT"] is State.MISSING
 
 
-def test_what_may_not_be_read_is_named_and_no_reason_to_try_again(source: Source, connect: Connect) -> None:
-    source.make("shop", "CREATE TABLE t (a int)")
-    source.sql("CREATE ROLE reader LOGIN")
-    hook = connect(host=source.server.host, port=source.server.port, schema="postgres")
+def test_what_may_not_be_read_is_named_and_no_reason_to_try_again(postgres: Source, connect: Connect) -> None:
+    postgres.make("shop", "CREATE TABLE t (a int)")
+    postgres.sql("CREATE ROLE reader LOGIN")
+    hook = connect(host=postgres.server.host, port=postgres.server.port, schema="postgres")
     with hook.session("shop") as session, pytest.raises(LoginRefused, match="permission denied for table t") as refused:
         list(session.contents())
     assert isinstance(refused.value, AuthenticationFailed)
 
 
-def test_rows_that_a_policy_hides_are_an_error_and_not_left_out(source: Source, connect: Connect) -> None:
-    source.make("shop", "CREATE TABLE t (a int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; INSERT INTO t VALUES (1)")
-    source.sql("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
-    hook = connect(host=source.server.host, port=source.server.port, schema="postgres")
+def test_rows_that_a_policy_hides_are_an_error_and_not_left_out(postgres: Source, connect: Connect) -> None:
+    postgres.make("shop", "CREATE TABLE t (a int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; INSERT INTO t VALUES (1)")
+    postgres.sql("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
+    hook = connect(host=postgres.server.host, port=postgres.server.port, schema="postgres")
     with hook.session("shop") as session, pytest.raises(LoginRefused, match="row-level security"):
         list(session.contents())
 
 
-def test_a_missing_database_is_named(source: Source) -> None:
+def test_a_missing_database_is_named(postgres: Source) -> None:
     with pytest.raises(DatabaseMissing, match="nowhere"), PostgresHook("pg").session("nowhere"):
         pass
 
 
-def test_settings_of_a_database_do_not_change_how_values_are_written(source: Source) -> None:
+def test_settings_of_a_database_do_not_change_how_values_are_written(postgres: Source) -> None:
     made = "CREATE TABLE t AS SELECT now() AS at, 0.1::float8 AS x, '\\x00ff'::bytea AS b, 1.5::float4 AS y"
-    source.make("plain", made)
-    source.sql("UPDATE t SET at = '2026-01-02 03:04:05+00'", "plain")
-    source.sql('CREATE DATABASE "odd" TEMPLATE plain')
+    postgres.make("plain", made)
+    postgres.sql("UPDATE t SET at = '2026-01-02 03:04:05+00'", "plain")
+    postgres.sql('CREATE DATABASE "odd" TEMPLATE plain')
     for setting in ("timezone = 'Asia/Seoul'", "datestyle = 'German'", "bytea_output = 'escape'",
                     "extra_float_digits = -10", "search_path = 'nowhere'"):  # fmt: skip
-        source.sql(f"ALTER DATABASE odd SET {setting}")
+        postgres.sql(f"ALTER DATABASE odd SET {setting}")
     found = []
     for database in ("plain", "odd"):
         with PostgresHook("pg").session(database) as session:
@@ -152,11 +152,11 @@ def test_settings_of_a_database_do_not_change_how_values_are_written(source: Sou
     assert found[0][-1][1].startswith("1 rows, checksum ")
 
 
-def test_the_order_of_rows_does_not_count_but_their_number_does(source: Source) -> None:
+def test_the_order_of_rows_does_not_count_but_their_number_does(postgres: Source) -> None:
     rows = {"up": "(1), (2), (2)", "down": "(2), (2), (1)", "fewer": "(1), (2)", "other": "(1), (1), (2)"}
     sums = {}
     for database, values in rows.items():
-        source.make(database, f"CREATE TABLE t (n int); INSERT INTO t VALUES {values}")
+        postgres.make(database, f"CREATE TABLE t (n int); INSERT INTO t VALUES {values}")
         with PostgresHook("pg").session(database) as session:
             sums[database] = dict(session.contents())['table "public"."t"']
     assert sums["up"] == sums["down"]
