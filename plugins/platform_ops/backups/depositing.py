@@ -120,9 +120,8 @@ class Deposit:
     def _claim(self, part: str) -> Manifest | None:
         for point in self.points.all():
             self.points.note(self.point, f"{CLAIM}{self.place}.json", {"base": point})
-            if not self.points.exists(point):
-                continue
             try:
+                # Its manifest is read after the claim was written: that is the fence.
                 return self._readable(point, part)
             except (Corrupt, NotFound, BadManifest, Undecipherable) as error:
                 self.notes.append(f"Point {point} was not built on: {error}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 
 import pytest
 
@@ -227,6 +227,74 @@ def test_a_copy_between_any_two_requests_of_a_prune_loses_nothing(monkeypatch: p
         between = Between(world, moment, lambda world=world: world.begin(2))  # type: ignore[misc]
         world.prune(DAILY)
         world.s3.spoil = lambda *_: None
+        needed(world)
+        if not between.done:
+            assert moment > 15
+            return
+
+
+class Paused:
+    """A copy in a thread of its own that stops before its claim and before its first content."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._gates = {name: (Event(), Event()) for name in (CLAIM, "/contents/")}
+        self._error: BaseException | None = None
+        world.s3.spoil = self.stop_here
+        self._thread = Thread(target=self._run, args=(world, number))
+        self._thread.start()
+
+    def _run(self, world: World, number: int) -> None:
+        try:
+            world.begin(number)
+        except (GivenUp, NotFound) as error:
+            self._error = error
+        finally:
+            for reached, _ in self._gates.values():
+                reached.set()
+
+    def stop_here(self, method: str, path: str, query: str) -> None:
+        for name, (reached, go_on) in self._gates.items():
+            if method == "PUT" and name in path:
+                reached.set()
+                assert go_on.wait(30)
+
+    def wait_for(self, name: str) -> None:
+        assert self._gates[name][0].wait(30)
+
+    def let_go(self, name: str) -> None:
+        self._gates[name][1].set()
+
+    def end(self) -> None:
+        self._thread.join(30)
+
+
+def test_a_claim_in_the_midst_of_a_prune_is_seen_by_one_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy has looked for points before the newest was made, so it builds on one that the prune deletes."""
+    for moment in count(1):
+        world = World(monkeypatch)
+        change(world, 0)
+        world.back_up(0)
+        change(world, 1)
+        paused = Paused(world, 9)
+        paused.wait_for(CLAIM)
+        world.s3.spoil = lambda *_: None
+        world.s3.put("shop", "stays", b"for once")
+        world.back_up(1)
+
+        def meanwhile(world: World = world, paused: Paused = paused) -> None:
+            world.s3.put("shop", "stays", b"as ever")
+            world.s3.put("shop", "changes", b"state 9")
+            world.s3.spoil = paused.stop_here
+            paused.let_go(CLAIM)
+            paused.wait_for("/contents/")
+            world.s3.spoil = lambda *_: None
+
+        between = Between(world, moment, meanwhile)
+        world.prune()
+        world.s3.spoil = lambda *_: None
+        for name in (CLAIM, "/contents/"):
+            paused.let_go(name)
+        paused.end()
         needed(world)
         if not between.done:
             assert moment > 15
