@@ -56,6 +56,9 @@ READER = (
     Right(("s3:GetObject",), f"{_BUCKET}/*"),
     # A drill leaves its proof, and writes nothing else.
     Right(("s3:PutObject",), f"{_BUCKET}/*/proofs/*.json"),
+    # Buckets are restored into a bucket that comes and goes.
+    Right(("s3:ListAllMyBuckets",), "arn:aws:s3:::*"),
+    Right(("s3:*",), "arn:aws:s3:::drill-*"),
     LOSE_NOTHING,
 )
 """Restores and drills."""

@@ -49,7 +49,10 @@ REAL: dict[str, dict[str, Any]] = {
         "login": "{POSTGRES_BACKUP_USER}",
         "password": "{POSTGRES_BACKUP_PASSWORD}",
     },
-    "backup_keys": {"extra": {"recipients": ["{BACKUP_RECIPIENT}", "{BACKUP_SECOND_RECIPIENT}"]}},
+    "backup_keys": {
+        "password": "{BACKUP_LISTING_KEY}",
+        "extra": {"recipients": ["{BACKUP_RECIPIENT}", "{BACKUP_SECOND_RECIPIENT}"]},
+    },
     "backup_identity": {"password": "{BACKUP_IDENTITY}"},
     "airflow_api": {
         "host": "{AIRFLOW_URL}",

@@ -62,14 +62,15 @@ def web_token(**claims: str | int) -> str:
 
 
 def _backup_keys() -> dict[str, str]:
-    """Return the keys of two holders; the second one's private key is nobody's."""
+    """Return the keys of two holders, the second one's private key being nobody's, and the key of those who copy."""
     import pyrage
 
-    ours, other = (pyrage.x25519.Identity.generate() for _ in range(2))
+    ours, other, copier = (pyrage.x25519.Identity.generate() for _ in range(3))
     return {
         "BACKUP_IDENTITY": str(ours),
         "BACKUP_RECIPIENT": str(ours.to_public()),
         "BACKUP_SECOND_RECIPIENT": str(other.to_public()),
+        "BACKUP_LISTING_KEY": str(copier),
     }
 
 

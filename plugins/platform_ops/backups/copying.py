@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from platform_ops.backups.kinds.shape import Kind, Reading
-from platform_ops.backups.points import MANIFEST, RESTORE_TEXT, Manifest, sha256
+from platform_ops.backups.depositing import Deposit
+from platform_ops.backups.kinds.shape import Kind, Part, Reading, Shares
+from platform_ops.backups.points import RESTORE_TEXT, Manifest, Member, sha256
 from platform_ops.backups.restoring import restore_text
 from platform_ops.backups.sources import Source
 from platform_ops.backups.store import Points
@@ -22,30 +23,39 @@ def copy(
     *,
     run_id: str,
     recipients: Sequence[str],
+    key: str = "",
     told: Callable[[int], object],
 ) -> tuple[Manifest, str, list[str]]:
     """Read a source into a point and commit it; return the manifest, its sha256 and what a person should know.
 
     :param point: must not exist yet; should another copy of this task be faster, its point is the result.
+    :param key: of those who copy; kinds that share contents between points need it where the source is encrypted.
     :param told: called with the number of each run of plain bytes.
     """
     began, place = datetime.now(UTC), secrets.token_hex(4)
     points.hook.abort_uploads(points.bucket, points.key(point, ""))
+    if isinstance(kind, Shares):
+        kind.share(Deposit(points, point, place, recipients, key, told))
     with kind.read() as reading:
-        members = tuple(
-            points.write(point, place, _stored_name(part.name, recipients), part.write, recipients, told)
-            for part in reading.parts
-        )
+        members = tuple(_write(points, point, place, part, recipients, told) for part in reading.parts)
     manifest = replace(
         _manifest(source, reading, point, run_id, began, recipients),
         place=place,
         members=members,
+        contents=reading.contents(),
         ended_at=datetime.now(UTC),
     )
     text = restore_text(manifest, points.bucket, kind.commands(manifest)).encode()
     points.hook.put(points.bucket, points.key(point, place, RESTORE_TEXT), text, "text/markdown")
     stands, its_sha256 = points.commit(replace(manifest, restore_text_sha256=sha256(text)))
     return stands, its_sha256, reading.notes if stands.place == place else []
+
+
+def _write(
+    points: Points, point: str, place: str, part: Part, recipients: Sequence[str], told: Callable[[int], object]
+) -> Member:
+    readers = recipients if part.readers is None else part.readers
+    return points.write(point, place, _stored_name(part.name, readers), part.write, readers, told)
 
 
 def _stored_name(name: str, recipients: Sequence[str]) -> str:
@@ -73,4 +83,4 @@ def _manifest(
 
 def exists(points: Points, point: str) -> bool:
     """Say whether a point was committed."""
-    return points.has(point, MANIFEST)
+    return points.exists(point)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_ops.backups.errors import NoPoint, NotProven
-from platform_ops.backups.kinds.shape import Kind
+from platform_ops.backups.kinds.shape import Kind, Leaves
 from platform_ops.backups.points import VERIFIED, Manifest
 from platform_ops.backups.store import Points
 from platform_ops.backups.streams import Reader
@@ -60,9 +60,13 @@ class Drill:
 def drill(kind: Kind, opened: Opened, scratch: Path) -> Drill:
     """Restore a point below an empty folder and compare it."""
     began = datetime.now(UTC)
-    kind.restore(opened, scratch)
-    differences = kind.compare(opened, scratch)
-    rpo, rto = began - opened.manifest.state_at, datetime.now(UTC) - began
+    try:
+        kind.restore(opened, scratch)
+        differences = kind.compare(opened, scratch)
+        rpo, rto = began - opened.manifest.state_at, datetime.now(UTC) - began
+    finally:
+        if isinstance(kind, Leaves):
+            kind.remove(scratch)
     return Drill(opened.manifest.point, rpo, rto, tuple(differences))
 
 

@@ -2,6 +2,7 @@
 
 Contradiction (Refused)        a source's entry, its bucket and its keys do not fit together
 Corrupt (FailNow)              stored bytes are not those that were written
+GivenUp (Refused)              a point was deleted by a newer run before it was complete
 NoPoint (NotFound)             the source has no such point, or none that is verified
 NotProven (Refused)            what was restored is not what was backed up
 SourceTrouble (TryAgain)       the source could not be read to its end
@@ -18,6 +19,10 @@ class Contradiction(Refused):
 
 class Corrupt(FailNow):
     """Stored bytes are not those that were written."""
+
+
+class GivenUp(Refused):
+    """A point was deleted by a newer run before it was complete."""
 
 
 class NoPoint(NotFound):

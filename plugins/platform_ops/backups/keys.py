@@ -8,6 +8,8 @@ from platform_ops.backups.sources import Source
 from platform_ops.backups.streams import parse_identity, parse_recipients
 
 IDENTITY_CONNECTION = "backup_identity"
+READER_CONNECTION = "backup_reader"
+"""The store, as the account of those who restore and drill."""
 
 
 def recipients(source: Source) -> tuple[str, ...] | None:
@@ -21,6 +23,17 @@ def recipients(source: Source) -> tuple[str, ...] | None:
     found = tuple(str(one) for one in named)
     parse_recipients(found)
     return found
+
+
+def listing_key(source: Source) -> str:
+    """Return the key of those who copy: it opens lists of what earlier points hold and names contents, no more.
+
+    It is a private key of age, so that age itself encrypts a list to it. Empty where nothing is encrypted, or none is
+    entered; only kinds that share contents need it.
+    """
+    if source.encryption_connection is None:
+        return ""
+    return str(BaseHook.get_connection(source.encryption_connection).password or "").strip()
 
 
 def identity(encrypted: bool) -> str | None:  # noqa: FBT001

@@ -17,6 +17,9 @@ from platform_ops.common.errors import FailNow
 FORMAT = "platform-ops/backup/1"
 MANIFEST = "manifest.json"
 VERIFIED = "verified.json"
+DAMAGED = "damaged.json"
+CLAIM = "claim-"
+"""Begins the names of the notes in which copies say which point they build on."""
 RESTORE_TEXT = "RESTORE.md"
 _POINT = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
@@ -43,6 +46,15 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """What a point needs beside its members: contents it shares with other points, listed in ``contents.jsonl``."""
+
+    count: int
+    plain_size: int
+    stored_size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a point is; written last, so a point without one does not exist.
 
@@ -51,6 +63,7 @@ class Manifest:
     :param state: the source's own words for it: positions, refs, versions, row counts.
     :param tools: versions of what wrote and read.
     :param recipients: public keys the members are encrypted to.
+    :param contents: None for kinds that share nothing between points.
     """
 
     source: str
@@ -66,16 +79,17 @@ class Manifest:
     tools: Mapping[str, str]
     recipients: tuple[str, ...] = ()
     restore_text_sha256: str = ""
+    contents: Contents | None = None
 
     @property
     def stored_size(self) -> int:
-        """Return the bytes of its members in the store."""
-        return sum(member.stored_size for member in self.members)
+        """Return the bytes of all it needs in the store."""
+        return sum(member.stored_size for member in self.members) + (self.contents.stored_size if self.contents else 0)
 
     @property
     def plain_size(self) -> int:
-        """Return the bytes of its members as they were read."""
-        return sum(member.plain_size for member in self.members)
+        """Return the bytes of all it holds, as they were read."""
+        return sum(member.plain_size for member in self.members) + (self.contents.plain_size if self.contents else 0)
 
 
 def point_id(began: datetime, run_id: str) -> str:
@@ -101,6 +115,8 @@ def prefix(source: str, point: str) -> str:
 def write_manifest(manifest: Manifest) -> bytes:
     """Return a manifest as it is stored: RFC 8785, so that equal manifests have equal hashes."""
     fields = asdict(manifest) | {name: getattr(manifest, name).isoformat() for name in _TIMES}
+    if manifest.contents is None:
+        fields.pop("contents")
     return rfc8785.dumps({"format": FORMAT} | fields | {"members": [asdict(one) for one in manifest.members]})
 
 
@@ -115,7 +131,9 @@ def read_manifest(body: bytes, source: str, point: str) -> Manifest:
         told = fields.pop("format")
         fields |= {name: datetime.fromisoformat(fields[name]) for name in _TIMES}
         members = tuple(Member(**one) for one in fields.pop("members"))
-        found = Manifest(**fields | {"members": members, "recipients": tuple(fields["recipients"])})
+        contents = Contents(**fields.pop("contents")) if "contents" in fields else None
+        parsed = {"members": members, "recipients": tuple(fields["recipients"]), "contents": contents}
+        found = Manifest(**fields | parsed)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadManifest(
             f"{where} is no manifest ({error}); the point can't be used. Restore an older one."

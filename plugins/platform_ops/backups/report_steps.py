@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from platform_ops.backups.keys import READER_CONNECTION
 from platform_ops.backups.overview import WINDOW, Observed, Standing, overview
 from platform_ops.backups.points import point_id
 from platform_ops.backups.report import FACT, Report, as_dict, read, write
 from platform_ops.backups.report_page import TEMPLATE, page_values
 from platform_ops.backups.sources import Source, load_source, source_names
-from platform_ops.backups.steps import READER_CONNECTION, RecordEvidence
+from platform_ops.backups.steps import RecordEvidence
 from platform_ops.backups.store import Points
 from platform_ops.common.errors import FailNow, TryAgain
 from platform_ops.common.operators import StepOperator

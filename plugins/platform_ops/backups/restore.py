@@ -18,8 +18,8 @@ from platform_ops.approvals.policy import ApprovalPolicy
 from platform_ops.approvals.rules import binding, judge, may_answer, participants
 from platform_ops.backups.drilling import Opened, trusted_manifest
 from platform_ops.backups.errors import NoPoint
-from platform_ops.backups.keys import identity
-from platform_ops.backups.kinds.shape import Kind, Selection, Selective
+from platform_ops.backups.keys import READER_CONNECTION, identity
+from platform_ops.backups.kinds.shape import Kind, Leaves, Selection, Selective
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.names import GATE
 from platform_ops.backups.overview import WINDOW
@@ -34,8 +34,6 @@ from platform_ops.common.settings import run_page_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-READER_CONNECTION = "backup_reader"
 
 
 @dataclass(frozen=True)
@@ -71,9 +69,14 @@ class Restore:
     def kind(self) -> Kind:
         """Return the source's kind.
 
-        :raises BadWish: a part is asked for, which the kind can't restore.
+        :raises BadWish: the kind restores into no folder, or a part is asked for that it can't restore.
         """
         kind = KINDS[self.source.kind](self.source)
+        if isinstance(kind, Leaves):
+            raise BadWish(
+                f"A source of kind {self.source.kind} is not restored into a folder. RESTORE.md beside the point has "
+                "the commands that restore it."
+            )
         if self.wish.subset and not isinstance(kind, Selective):
             raise BadWish(f"Of a source of kind {self.source.kind} only all can be restored; leave the path empty.")
         return kind

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_ops.backups import copying
+from platform_ops.backups.contents import check_contents
 from platform_ops.backups.drilling import Opened, drill, refuse_differences, trusted_manifest
 from platform_ops.backups.errors import Contradiction, NoPoint
-from platform_ops.backups.keys import identity, recipients
+from platform_ops.backups.keys import READER_CONNECTION, identity, listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.points import RESTORE_TEXT, VERIFIED, Manifest, point_id, point_time
 from platform_ops.backups.policies import check
 from platform_ops.backups.progress import Progress, amount
 from platform_ops.backups.proofs import Proof, last_proven
-from platform_ops.backups.retention import fates, is_due
+from platform_ops.backups.pruning import prune
+from platform_ops.backups.retention import is_due
 from platform_ops.backups.sources import Source, load_source, source_names
 from platform_ops.backups.store import Points
 from platform_ops.backups.verdicts import TEARDOWNS, judge_run
@@ -33,8 +35,6 @@ from platform_ops.evidence.recording import record
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-READER_CONNECTION = "backup_reader"
 
 
 class ChooseSources(StepOperator):
@@ -123,6 +123,7 @@ class CopySource(SourceStep):
             point,
             run_id=run_id,
             recipients=recipients(source) or (),
+            key=listing_key(source),
             told=progress.add,
         )
         return self._report(source, points, manifest, sha256, notes, "done")
@@ -169,12 +170,24 @@ class VerifyPoint(SourceStep):
         for member in manifest.members:
             points.check(manifest, member, progress.add)
         at = datetime.now(UTC)
-        noted = {"at": at.isoformat(), "manifest_sha256": sha256, "bytes": progress.done, "run": context["ti"].run_id}
+        noted: dict[str, Any] = {"at": at.isoformat(), "manifest_sha256": sha256, "run": context["ti"].run_id}
+        summary = f"All {{}} of point {point} were read again and are what was stored."
+        if manifest.contents:
+            count, read = check_contents(points, manifest, self._last(points, point), at, progress.add)
+            noted |= {"contents": count, "contents_read": read}
+            summary = (
+                f"{{}} of point {point} were read again and are what was stored; all its {count} contents are there."
+            )
+        noted["bytes"] = progress.done
         points.note(point, VERIFIED, noted)
-        return StepReport(
-            f"All {amount(progress.done)} of point {point} were read again and are what was stored.",
-            facts={"source": source.name, "point": point} | noted,
-        )
+        return StepReport(summary.format(amount(progress.done)), facts={"source": source.name, "point": point} | noted)
+
+    @staticmethod
+    def _last(points: Points, point: str) -> datetime | None:
+        """Return when the newest point before this one was verified."""
+        before = [one for one in points.verified(points.all()) if one < point]
+        noted = points.noted(before[0], VERIFIED) if before else None
+        return datetime.fromisoformat(noted["at"]) if noted else None
 
 
 class PrunePoints(SourceStep):
@@ -184,27 +197,25 @@ class PrunePoints(SourceStep):
         """Prune."""
         source = load_source(self.source)
         points = Points.of(source)
-        existing = points.all()
-        told = fates(existing, source.retention, points.verified(existing))
-        gone = [fate for fate in told if not fate.kept]
-        for fate in told:
-            self.log.info("%s %s: %s", "keep" if fate.kept else "delete", fate.point, fate.why)
-        # What belongs to the newest run may still be growing.
-        half = [point for point in points.unfinished() if point < (existing[0] if existing else "")]
-        for point in (*(fate.point for fate in gone), *half):
-            points.remove(point)
-        for fate in told[1:]:
-            if fate.kept:
-                for key in points.strays(points.manifest(fate.point)[0]):
-                    points.hook.remove(points.bucket, key)
+        done = prune(
+            points,
+            source.retention,
+            lambda fate: self.log.info("%s %s: %s", "keep" if fate.kept else "delete", fate.point, fate.why),
+        )
+        gone = {fate.point: fate.why for fate in done.fates if not fate.kept}
         facts = {
             "source": source.name,
-            "kept": {fate.point: fate.why for fate in told if fate.kept},
-            "deleted": {fate.point: fate.why for fate in gone} | dict.fromkeys(half, "it never got its manifest"),
+            "kept": {fate.point: fate.why for fate in done.fates if fate.kept},
+            "deleted": gone | dict.fromkeys(done.half, "it never got its manifest"),
+            "contents_deleted": done.contents,
         }
-        if not facts["deleted"]:
-            return StepReport(f"All {len(told)} points of {source.name} are kept.", "not needed", facts)
-        return StepReport(f"{len(gone) + len(half)} points of {source.name} were deleted.", facts=facts)
+        waits = f" {done.waits}" if done.waits else ""
+        if not facts["deleted"] and not done.contents:
+            return StepReport(f"All {len(done.fates)} points of {source.name} are kept.{waits}", "not needed", facts)
+        shared = f", and {done.contents} contents that no point needs" if done.contents else ""
+        return StepReport(
+            f"{len(gone) + len(done.half)} points of {source.name} were deleted{shared}.{waits}", facts=facts
+        )
 
 
 class ChooseDrills(ChooseSources):

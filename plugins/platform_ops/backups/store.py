@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from platform_ops.backups.errors import Corrupt, NoPoint
+from platform_ops.backups.errors import Corrupt, GivenUp, NoPoint
 from platform_ops.backups.history import History, Kept
 from platform_ops.backups.points import (
+    CLAIM,
+    DAMAGED,
     MANIFEST,
     VERIFIED,
     BadManifest,
@@ -71,10 +73,22 @@ class Points:
         """Return where a part of a point lies."""
         return prefix(self.source, point) + "/".join(names)
 
+    def parts(self, point: str) -> dict[str, int]:
+        """Return the names of what lies in a point, each with its size."""
+        start = prefix(self.source, point)
+        return {key.removeprefix(start): size for key, size in self.hook.sizes(self.bucket, start)}
+
+    def folders(self) -> list[str]:
+        """Return what looks like points: those that exist, and those that something is left of."""
+        return [name for name in self.hook.folders(self.bucket, f"{self.source}/") if is_point(name)]
+
+    def exists(self, point: str) -> bool:
+        """Say whether a point exists: it has a manifest, and not the empty one of a point that was given up."""
+        return self.parts(point).get(MANIFEST, 0) > 0
+
     def all(self) -> list[str]:
         """Return the points that exist, the newest first; what never got its manifest is none."""
-        found = [name for name in self.hook.folders(self.bucket, f"{self.source}/") if is_point(name)]
-        return sorted((point for point in found if self.has(point, MANIFEST)), reverse=True)
+        return sorted(filter(self.exists, self.folders()), reverse=True)
 
     def has(self, point: str, name: str) -> bool:
         """Say whether a part of a point is there."""
@@ -87,8 +101,15 @@ class Points:
 
     def unfinished(self) -> list[str]:
         """Return what looks like points and has no manifest."""
-        found = [name for name in self.hook.folders(self.bucket, f"{self.source}/") if is_point(name)]
-        return [point for point in found if not self.has(point, MANIFEST)]
+        return [point for point in self.folders() if not self.has(point, MANIFEST)]
+
+    def give_up(self, point: str) -> bool:
+        """Keep an unfinished point from ever being committed, by an empty manifest; False when it just was."""
+        return self.hook.put_new(self.bucket, self.key(point, MANIFEST), b"")
+
+    def given_up(self) -> list[str]:
+        """Return the points that were given up."""
+        return [point for point in self.folders() if self.parts(point).get(MANIFEST) == 0]
 
     def manifest(self, point: str) -> tuple[Manifest, str]:
         """Return a point's manifest and its sha256.
@@ -97,14 +118,23 @@ class Points:
         :raises BadManifest: what lies there is no manifest of this point.
         """
         body = self.hook.read(self.bucket, self.key(point, MANIFEST)) if is_point(point) else None
-        if body is None:
+        if not body:
             raise NoPoint(f"{self.source} has no point {point[:60]!r}.")
         return read_manifest(body, self.source, point), sha256(body)
 
     def commit(self, manifest: Manifest) -> tuple[Manifest, str]:
-        """Write the manifest, which makes the point exist; return the one that stands, and its sha256."""
+        """Write the manifest, which makes the point exist; return the one that stands, and its sha256.
+
+        :raises GivenUp: a newer run deleted the point meanwhile.
+        """
         self.hook.put_new(self.bucket, self.key(manifest.point, MANIFEST), write_manifest(manifest))
-        return self.manifest(manifest.point)
+        try:
+            return self.manifest(manifest.point)
+        except NoPoint as error:
+            raise GivenUp(
+                f"Point {manifest.point} of {self.source} was given up while it was copied: a newer point exists, and "
+                "what this one had stored was deleted. Start back_up_sources again for a point of now."
+            ) from error
 
     def note(self, point: str, name: str, content: Mapping[str, Any]) -> None:
         """Write what was found of a point beside it: ``verified.json``."""
@@ -193,8 +223,10 @@ class Points:
             key = self.key(manifest.point, manifest.place, member.name)
             with self.hook.stream(self.bucket, key) as body:
                 reader = CountingReader(body, stored)
+                # A part that reveals nothing is not encrypted, whatever the rest of its point is.
+                key_of_it = identity if member.name.endswith(".age") else None
                 try:
-                    decode(reader, CountingWriter(pipe, plain), identity)
+                    decode(reader, CountingWriter(pipe, plain), key_of_it)
                 except Undecipherable as error:
                     raise Corrupt(
                         f"{self.bucket}/{key} can't be read back: {error} It was changed after it was stored, or it "
@@ -232,16 +264,26 @@ class Points:
             facts={"object": key},
         )
 
-    def strays(self, manifest: Manifest) -> list[str]:
-        """Return the objects of a point that belong to no part of it: what slower or dead copies left."""
-        ours = {self.key(manifest.point, name) for name in (MANIFEST, VERIFIED)}
-        place = self.key(manifest.point, manifest.place, "")
-        keys = self.hook.keys(self.bucket, prefix(self.source, manifest.point))
-        return [key for key in keys if key not in ours and not key.startswith(place)]
+    def unmake(self, point: str) -> None:
+        """Delete a point's manifest and what was found of it; the rest is no point any more."""
+        for name in (MANIFEST, VERIFIED):
+            self.hook.remove(self.bucket, self.key(point, name))
+
+    def clear(self, point: str) -> None:
+        """Delete what is left of a point but an empty manifest, its claims last: they say that something is left."""
+        names = [name for name in self.parts(point) if name != MANIFEST]
+        for name in sorted(names, key=lambda name: (name.startswith(CLAIM), name)):
+            self.hook.remove(self.bucket, self.key(point, name))
 
     def remove(self, point: str) -> None:
         """Delete a point: its manifest first, so that a kill in between leaves no half point."""
-        keys = list(self.hook.keys(self.bucket, prefix(self.source, point)))
-        first = [self.key(point, name) for name in (MANIFEST, VERIFIED)]
-        for key in sorted(keys, key=lambda key: (key not in first, key)):
-            self.hook.remove(self.bucket, key)
+        self.unmake(point)
+        self.clear(point)
+
+    def strays(self, manifest: Manifest) -> list[str]:
+        """Return the objects of a point that belong to no part of it: what slower or dead copies left."""
+        return [
+            self.key(manifest.point, name)
+            for name in self.parts(manifest.point)
+            if name not in (MANIFEST, VERIFIED, DAMAGED) and not name.startswith((CLAIM, f"{manifest.place}/"))
+        ]

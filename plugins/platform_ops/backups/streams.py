@@ -243,6 +243,16 @@ def encode(
     return counter.sum
 
 
+def encode_whole(plain: bytes, recipients: Sequence[str]) -> bytes:
+    """Do what ``encode`` does with bytes that are all there: no thread, no pipe."""
+    import pyrage
+    import zstandard
+
+    packed = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(plain)
+    keys = parse_recipients(recipients)
+    return bytes(pyrage.encrypt(packed, keys)) if keys else packed
+
+
 def _encrypt(plain: Reader, out: Writer, keys: list[pyrage.x25519.Recipient]) -> None:
     import pyrage
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 SAFE_TRIES = 3
+CONNECTIONS = 16
+"""How many threads may share a pool of urllib3 without a new connection for each call."""
 LARGEST_ANSWER = 32 * 1024 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PASSING_STATUSES = frozenset({429, 502, 503, 504})
@@ -36,6 +38,13 @@ LONGEST_RETRY_AFTER = 5.0
 def url_path(*segments: str) -> str:
     """Join path segments, each fully percent-encoded (a slash inside a segment included)."""
     return "/" + "/".join(quote(segment, safe="") for segment in segments)
+
+
+def keep_dots(url: str) -> str:
+    """Encode the dots of segments ``.`` and ``..``: urllib3 would resolve them, and an S3 key may have them."""
+    before, mark, query = url.partition("?")
+    kept = [segment.replace(".", "%2E") if segment in (".", "..") else segment for segment in before.split("/")]
+    return "/".join(kept) + mark + query
 
 
 def _fail_point(method: str) -> AbstractContextManager[None]:
@@ -236,11 +245,14 @@ def urllib3_pool(*, verify: bool | str = True) -> urllib3.PoolManager:
     class Pool(urllib3.PoolManager):
         def urlopen(self, method: str, url: str, *options: Any, **named: Any) -> Any:
             with _fail_point(method):
-                return super().urlopen(method, url, *options, **named)
+                return super().urlopen(method, keep_dots(url), *options, **named)
 
     options: dict[str, Any] = {} if verify is True else {"ca_certs": verify} if verify else {"cert_reqs": "CERT_NONE"}
     return Pool(
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=_urllib3_retry(), **options
+        maxsize=CONNECTIONS,
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        retries=_urllib3_retry(),
+        **options,
     )
 
 

@@ -45,7 +45,7 @@ class Steps:
 
     def connection(self, name: str) -> Any:
         found = {
-            "backup_keys": SimpleNamespace(extra_dejson={"recipients": list(self.recipients)}),
+            "backup_keys": SimpleNamespace(password=None, extra_dejson={"recipients": list(self.recipients)}),
             "backup_identity": SimpleNamespace(password=self.key),
         }
         return found[name]

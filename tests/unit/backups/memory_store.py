@@ -66,7 +66,7 @@ class MemoryStore:
     def remove(self, bucket: str, key: str) -> None:
         self._change(f"remove {key}", lambda: self.objects.pop(key, None))
 
-    def abort_uploads(self, bucket: str, prefix: str) -> int:
+    def abort_uploads(self, bucket: str, prefix: str, which: Any = None) -> int:
         return 0
 
     def folders(self, bucket: str, prefix: str) -> Iterator[str]:
@@ -74,7 +74,10 @@ class MemoryStore:
         yield from sorted({name.partition("/")[0] for name in rest if "/" in name})
 
     def keys(self, bucket: str, prefix: str) -> Iterator[str]:
-        yield from sorted(key for key in self.objects if key.startswith(prefix))
+        return (key for key, _ in self.sizes(bucket, prefix))
+
+    def sizes(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
+        yield from sorted((key, len(body)) for key, body in self.objects.items() if key.startswith(prefix))
 
     def url(self, bucket: str, key: str) -> str:
         return f"https://backups.test/{bucket}/{key}"

@@ -9,7 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from platform_ops.backups.points import Manifest
+from platform_ops.backups.depositing import Deposit
+from platform_ops.backups.points import Contents, Manifest
+from platform_ops.backups.store import Points
 from platform_ops.backups.streams import Reader, Writer
 
 
@@ -19,10 +21,12 @@ class Part:
 
     :param name: its file name, before ``.zst`` and ``.age``.
     :param write: writes its bytes; called once, in the order of the parts.
+    :param readers: public keys of age it is encrypted to, none for what reveals nothing; None means the recipients'.
     """
 
     name: str
     write: Callable[[Writer], object]
+    readers: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Reading:
     :param at: the moment the source was like this.
     :param state: the source's own words for it; complete when all parts have been written.
     :param notes: sentences about what a person should know: files that changed while they were read.
+    :param contents: says, when all parts have been written, which shared contents the point needs.
     """
 
     at: datetime
@@ -39,6 +44,7 @@ class Reading:
     state: dict[str, Any]
     tools: Mapping[str, str]
     notes: list[str] = field(default_factory=list)
+    contents: Callable[[], Contents | None] = lambda: None
 
 
 class OpenPoint(Protocol):
@@ -47,6 +53,14 @@ class OpenPoint(Protocol):
     @property
     def manifest(self) -> Manifest:
         """Return its manifest."""
+
+    @property
+    def points(self) -> Points:
+        """Return where it lies."""
+
+    @property
+    def identity(self) -> str | None:
+        """Return the private key that opens it; None where it is not encrypted."""
 
     def open(self, name: str) -> AbstractContextManager[Reader]:
         """Open the plain bytes of a part."""
@@ -75,6 +89,22 @@ class Kind(Protocol):
 
         They find the members, decrypted and decompressed, in the present folder.
         """
+
+
+@runtime_checkable
+class Shares(Protocol):
+    """A kind whose points share contents."""
+
+    def share(self, deposit: Deposit) -> None:
+        """Take where contents go; called before ``read``."""
+
+
+@runtime_checkable
+class Leaves(Protocol):
+    """A kind that restores outside the folder it is given."""
+
+    def remove(self, target: Path) -> None:
+        """Remove what a restore left outside; fine when nothing is there."""
 
 
 @dataclass(frozen=True, slots=True)

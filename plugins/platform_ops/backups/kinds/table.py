@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from platform_ops.backups.kinds.airflow import AirflowInstallation
+from platform_ops.backups.kinds.bucket import Bucket
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.kinds.git import GitRepository
 from platform_ops.backups.kinds.postgres import Postgres
@@ -19,6 +20,7 @@ def _postgres(source: Source) -> Kind:
 
 KINDS: Mapping[str, Callable[[Source], Kind]] = {
     "airflow": AirflowInstallation,
+    "bucket": Bucket,
     "directory": Directory,
     "git": GitRepository,
     "postgres": _postgres,

@@ -2,11 +2,12 @@
 
 BucketNotFound (NotFound)      no such bucket, or hidden from this key
 ObjectNotFound (NotFound)      no such object
+ObjectChanged (TryAgain)       an object is no longer the one that was listed
 """
 
 from __future__ import annotations
 
-from platform_ops.common.errors import NotFound
+from platform_ops.common.errors import NotFound, TryAgain
 
 
 class BucketNotFound(NotFound):
@@ -15,3 +16,7 @@ class BucketNotFound(NotFound):
 
 class ObjectNotFound(NotFound):
     """The object does not exist."""
+
+
+class ObjectChanged(TryAgain):
+    """An object is no longer the one that was listed."""

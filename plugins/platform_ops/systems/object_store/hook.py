@@ -182,14 +182,17 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
             self.client.remove_object(bucket, key)
 
     @changes("object_store.abort_uploads")
-    def abort_uploads(self, bucket: str, prefix: str) -> int:
+    def abort_uploads(self, bucket: str, prefix: str, which: Callable[[str], bool] = lambda _: True) -> int:
         """Abort the uploads below a prefix that were begun and never completed; return how many.
 
         minio 7.2 has no public way to list them. MinIO itself lists those of a whole key only, so there the prefix has
         to be one; the rest it drops by itself, a day after they were begun.
+
+        :param which: takes a key and says whether its upload is to be aborted.
         """
         with self._errors(f"unfinished uploads to {bucket} below {prefix}"):
-            listed = self.client._list_multipart_uploads(bucket, prefix=prefix).uploads  # noqa: SLF001
+            found = self.client._list_multipart_uploads(bucket, prefix=prefix).uploads  # noqa: SLF001
+            listed = [upload for upload in found if which(upload.object_name)]
             for upload in listed:
                 self.client._abort_multipart_upload(bucket, upload.object_name, upload.upload_id)  # noqa: SLF001
             return len(listed)
@@ -206,9 +209,13 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
 
     def keys(self, bucket: str, prefix: str) -> Iterator[str]:
         """Yield the keys below a prefix, in order."""
+        return (key for key, _ in self.sizes(bucket, prefix))
+
+    def sizes(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield key and size of what lies below a prefix, in the order of keys."""
         with self._errors(f"keys of {bucket} below {prefix}"):
             for found in self.client.list_objects(bucket, prefix=prefix, recursive=True):
-                yield found.object_name
+                yield found.object_name, found.size
 
     def rules(self, bucket: str) -> BucketRules:
         """Return what a bucket says of the life of what lies in it.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Protocol
 
 
@@ -26,3 +28,58 @@ class BucketRules:
     versioning: bool | None
     lock: timedelta | None
     expires: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A version of an object, as a listing shows it.
+
+    :param version: its id; empty where the bucket keeps no versions.
+    :param etag: empty where the store shows none.
+    :param modified: in the store's own words; only ever compared with itself.
+    :param marker: whether it says that the object was deleted.
+    """
+
+    key: str
+    version: str
+    size: int
+    etag: str
+    modified: str
+    marker: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenObject:
+    """A version of an object while it is read.
+
+    :param body: its bytes as they are stored, whatever their Content-Encoding.
+    :param headers: of the answer, by their names in lower case.
+    """
+
+    body: Readable
+    headers: Mapping[str, str]
+
+    @property
+    def etag(self) -> str:
+        """Return what the store calls its present bytes."""
+        return self.headers.get("etag", "").strip('"')
+
+
+class Known(StrEnum):
+    """What a bucket says of one of its settings."""
+
+    SET = "set"
+    NONE = "none"
+    NOT_SUPPORTED = "not supported by this store"
+    REFUSED = "not shown to this key"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of a bucket.
+
+    :param text: JSON or XML as the store has it; empty unless it is set.
+    """
+
+    state: Known
+    text: str = ""

@@ -1,0 +1,45 @@
+"""Several things at once, with the results in the order in which they were asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+WORKERS = 8
+_AHEAD = 8 * WORKERS
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+def in_order(
+    items: Iterable[A], work: Callable[[A], Callable[[], R] | None], otherwise: Callable[[A], R]
+) -> Iterator[R]:
+    """Yield a result for each item, in order; work that takes long is done in threads.
+
+    The first error ends it: what has not begun by then is not begun.
+
+    :param work: returns what a thread is to do for an item; None where ``otherwise`` gives the result at once.
+    """
+    waiting: deque[Future[R] | A] = deque()
+
+    def result(one: Future[R] | A) -> R:
+        return one.result() if isinstance(one, Future) else otherwise(one)
+
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="in-order") as pool:
+        try:
+            for item in items:
+                task = work(item)
+                waiting.append(item if task is None else pool.submit(task))
+                while len(waiting) > _AHEAD or (waiting and _is_ready(waiting[0])):
+                    yield result(waiting.popleft())
+            while waiting:
+                yield result(waiting.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_ready(one: object) -> bool:
+    return not isinstance(one, Future) or one.done()
