@@ -114,15 +114,20 @@ class CopySource(SourceStep):
         if copying.exists(points, point):
             manifest, sha256 = points.manifest(point)
             return self._report(source, points, manifest, sha256, [], "reused")
-        expected = self._last_size(points)
-        progress = Progress(self.log.info, expected)
+        keys = recipients(source)
+        if keys == ():
+            # The policy was held against what the connection said then.
+            raise Contradiction(
+                f"{source.name} is to be encrypted, but {source.encryption_connection} names no recipient."
+            )
+        progress = Progress(self.log.info, self._last_size(points))
         manifest, sha256, notes = copying.copy(
             source,
             KINDS[source.kind](source),
             points,
             point,
             run_id=run_id,
-            recipients=recipients(source) or (),
+            recipients=keys or (),
             key=listing_key(source),
             told=progress.add,
         )

@@ -55,6 +55,14 @@ def test_a_policy_that_contradicts_itself_stops_before_a_byte_moves(steps: Steps
     assert steps.store.changes == []
 
 
+def test_recipients_that_are_gone_since_the_policy_was_checked_let_nothing_be_stored_in_the_open(steps: Steps) -> None:
+    steps.run(CheckPolicy, source="tree")
+    steps.recipients = ()
+    with pytest.raises(Contradiction, match="names no recipient"):
+        steps.run(CopySource, source="tree")
+    assert steps.store.changes == []
+
+
 def test_a_sound_policy_names_its_recipients_and_what_is_unwise(steps: Steps) -> None:
     steps.recipients = steps.recipients[:1]
     report = steps.run(CheckPolicy, source="tree")

@@ -44,6 +44,9 @@ def extract(plain: Reader, target: Path, wanted: Callable[[str], bool] | None = 
                     _write(tar, info, path)
                 else:
                     links.append((info, path))
+        # tarfile stops at the archive's end mark; only who reads on to the stream's end learns that all was right.
+        while plain.read(CHUNK):
+            pass
     made = {path for info, path in links if info.issym()}
     for info, path in links:
         original = target / _checked_name(info.linkname, info.name) if info.islnk() else path

@@ -86,6 +86,27 @@ def test_nothing_is_ever_written_outside(tmp_path_factory, names: list[str], kin
     assert [path.name for path in room.iterdir()] == ["target"]
 
 
+def test_the_stream_is_read_to_its_end_before_a_link_is_made(target: Path) -> None:
+    """Its sums are compared there, and an error of theirs must not come too late."""
+
+    class Spoilt(Exception):
+        pass
+
+    class Stream:
+        def __init__(self) -> None:
+            self.body = archive(("link", LINK, "elsewhere"))
+
+        def read(self, size: int = -1, /) -> bytes:
+            data = self.body.read(size)
+            if not data:
+                raise Spoilt
+            return data
+
+    with pytest.raises(Spoilt):
+        extract(Stream(), target)
+    assert list(target.iterdir()) == []
+
+
 def test_a_link_that_leads_outside_is_restored_as_the_link_it_was(target: Path) -> None:
     extract(archive(("link", LINK, "../outside")), target)
     assert (target / "link").readlink() == Path("../outside")
