@@ -265,12 +265,12 @@ def test_a_dry_run_shows_the_plan_then_the_restore_puts_it_there(backups: Backup
 @pytest.mark.parametrize("name", ["gitops", "airflow-database"])
 def test_every_kind_is_restored_by_the_form(backups: Backups, name: str) -> None:
     backups.point(name)
-    # PostgreSQL does not run as root: as another user it must get there, which pytest's own folders don't allow.
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="restores-", dir="/tmp") as folder:
+        # PostgreSQL does not run as root, and whoever it runs as has to get to its files.
         Path(folder).chmod(0o711)
-        form = {"source": name, "target": f"{folder}/{name}", "dry_run": False}
+        form = {"source": name, "target": f"{folder}/back", "dry_run": False}
         state, reports = restored(backups, restore(backups, **form))
-    assert state == "success", reports
+    assert state == "success", [report.get("summary") for report in reports.values()]
     assert reports["compare_restore"]["outcome"] == "done"
 
 
