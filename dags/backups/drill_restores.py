@@ -3,7 +3,8 @@
 
 Proves backups by restoring them: takes the sources whose last proof is oldest, restores the newest verified point of
 each into a scratch place, compares it with what was backed up, and measures how long that took and how much data would
-have been lost. A point that can't be restored, or is not what was backed up, turns the run red.
+have been lost. A point that can't be restored, or is not what was backed up, turns the run red; so does a source that
+has gone without a proof for longer than its entry allows.
 
 ### When it runs
 
@@ -25,7 +26,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Param, dag
 
-from platform_ops.backups.steps import ChooseDrills, DrillRestore, RecordEvidence
+from platform_ops.backups.steps import ChooseDrills, DrillRestore, RecordEvidence, RequireProofs
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
 
@@ -61,11 +62,12 @@ def drill_restores() -> None:
     drill_restore = DrillRestore.partial(
         task_id="drill_restore", map_index_template="{{ task.source }}", pool="backups"
     ).expand(source=choose_sources.output)
+    require_proofs = RequireProofs(task_id="require_proofs")
     record_evidence = RecordEvidence(task_id="record_evidence").as_teardown()
     # Callers that wait for the run get these facts.
     record_evidence.returns_dag_result = True
 
-    drill_restore >> record_evidence
+    drill_restore >> require_proofs >> record_evidence
 
 
 drill_restores()

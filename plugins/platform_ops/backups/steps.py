@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from platform_ops.backups import copying
 from platform_ops.backups.contents import check_contents
 from platform_ops.backups.drilling import Opened, drill, refuse_differences, trusted_manifest
-from platform_ops.backups.errors import Contradiction, NoPoint
+from platform_ops.backups.errors import Contradiction, NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION, identity, listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.points import RESTORE_TEXT, VERIFIED, Manifest, point_id, point_time
@@ -311,6 +311,33 @@ class DrillRestore(SourceStep):
             f"Point {manifest.point} of {source.name} was restored and compared in {rto.total_seconds():.1f} s; "
             f"{rpo.total_seconds() / 3600:.1f} hours of data would have been lost.{over}"
         )
+
+
+class RequireProofs(ChooseSources):
+    """Fails when a source has gone without a proof for longer than its catalogue entry allows."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Look at every source, or at those the run was asked for."""
+        now = datetime.now(UTC)
+        late = [told for name in self.wanted(context) if (told := _lateness(load_source(name), now))]
+        if late:
+            raise NotProven(f"{' '.join(late)} Start drill_restores for them, and read why if it fails.")
+        return StepReport("Every source that has points was proven within its interval.")
+
+    def result(self, report: StepReport) -> None:
+        """Return nothing: no task is made of this."""
+
+
+def _lateness(source: Source, now: datetime) -> str:
+    """Say since when a source lacks a proof; empty when it does not, or not for longer than it may."""
+    points = Points.of(source, READER_CONNECTION)
+    proven = last_proven(points.proofs(now))
+    existing = points.all()
+    since = proven.at if proven else point_time(existing[-1]) if existing else now
+    if now - since <= source.drill_every:
+        return ""
+    last = f"was proven last on {since:%Y-%m-%d}" if proven else f"has points since {since:%Y-%m-%d} and no proof"
+    return f"{source.name} {last}; {source.drill_every.days} days are allowed."
 
 
 class RecordEvidence(StepOperator):

@@ -17,6 +17,7 @@ from platform_ops.backups.steps import (
     DrillRestore,
     PrunePoints,
     RecordEvidence,
+    RequireProofs,
     VerifyPoint,
 )
 from platform_ops.common.errors import Invalid
@@ -133,6 +134,29 @@ def test_drills_take_the_oldest_proof_first(steps: Steps) -> None:
     assert report["facts"] == {"sources": ["never", "proven"], "never_copied": ["tree"]}
     assert "Never copied yet: tree" in report["summary"]
     assert steps.run(ChooseDrills, at_most=1)["facts"]["sources"] == ["never"]
+
+
+def test_a_source_past_its_interval_without_a_proof_is_an_error(steps: Steps) -> None:
+    steps.enter("tree", "target:", "drill_every: 7d\ntarget:")
+    steps.enter("new")
+    steps.back_up(at=NOW - timedelta(days=8), run_id="r0")
+    with pytest.raises(NotProven, match=r"tree has points since .* and no proof; 7 days are allowed"):
+        steps.run(RequireProofs)
+    steps.run(DrillRestore, source="tree")
+    assert steps.run(RequireProofs)["outcome"] == "done"
+
+
+def test_a_proof_becomes_old(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.enter("tree", "target:", "drill_every: 7d\ntarget:")
+    steps.back_up()
+    steps.run(DrillRestore, source="tree")
+    (key,) = [key for key in steps.store.objects if "/proofs/" in key]
+    proof = json.loads(steps.store.objects[key]) | {"at": (NOW - timedelta(days=8)).isoformat()}
+    steps.store.objects[key] = json.dumps(proof).encode()
+    with pytest.raises(NotProven, match="tree was proven last on"):
+        steps.run(RequireProofs)
+    steps.enter("other")
+    assert steps.run(RequireProofs, sources=["other"])["outcome"] == "done"
 
 
 def test_a_drill_restores_compares_and_measures(steps: Steps) -> None:
