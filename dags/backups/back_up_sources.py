@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Param, dag, task_group
 
+from platform_ops.backups.names import LONGEST_STEP
 from platform_ops.backups.steps import CheckPolicy, ChooseSources, CopySource, PrunePoints, RecordEvidence, VerifyPoint
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
@@ -34,8 +35,12 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
 def back_up_source(source: str) -> None:
     label = "{{ task.source }}"
     check_policy = CheckPolicy(task_id="check_policy", source=source, map_index_template=label)
-    copy_source = CopySource(task_id="copy_source", source=source, map_index_template=label, pool="backups")
-    verify_point = VerifyPoint(task_id="verify_point", source=source, map_index_template=label, pool="backups")
+    copy_source = CopySource(
+        task_id="copy_source", source=source, map_index_template=label, pool="backups", execution_timeout=LONGEST_STEP
+    )
+    verify_point = VerifyPoint(
+        task_id="verify_point", source=source, map_index_template=label, pool="backups", execution_timeout=LONGEST_STEP
+    )
     prune_points = PrunePoints(task_id="prune_points", source=source, map_index_template=label)
     check_policy >> copy_source >> verify_point >> prune_points
 

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Param, dag
 
+from platform_ops.backups.names import LONGEST_STEP
 from platform_ops.backups.steps import ChooseDrills, DrillRestore, RecordEvidence, RequireProofs
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
@@ -60,7 +61,10 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
 def drill_restores() -> None:
     choose_sources = ChooseDrills(task_id="choose_sources")
     drill_restore = DrillRestore.partial(
-        task_id="drill_restore", map_index_template="{{ task.source }}", pool="backups"
+        task_id="drill_restore",
+        map_index_template="{{ task.source }}",
+        pool="backups",
+        execution_timeout=LONGEST_STEP,
     ).expand(source=choose_sources.output)
     require_proofs = RequireProofs(task_id="require_proofs")
     record_evidence = RecordEvidence(task_id="record_evidence").as_teardown()

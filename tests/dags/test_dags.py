@@ -63,6 +63,7 @@ def about(task: Any) -> dict[str, Any]:
         "pool": task.pool,
         "retries": task.retries,
         "deadline": deadline.total_seconds() if deadline else None,
+        "execution_timeout": task.execution_timeout.total_seconds() if task.execution_timeout else None,
         "returns_dag_result": task.returns_dag_result,
     } | ({"mapped": True} if task.is_mapped else {})
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 REPORT = "report_backups"
 WRITE_REPORT = "write_report"
 RESTORE = "restore_backup"
 GATE = "approve_restore"
+
+LONGEST_STEP = timedelta(hours=12)
+"""After this a copy, a verification or a restore is given up: one that hangs would keep every later run waiting."""

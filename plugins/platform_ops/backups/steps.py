@@ -5,19 +5,23 @@ A mapped step works for one source. What an earlier step reported is a hint: eac
 
 from __future__ import annotations
 
+import math
 import tempfile
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowException
+
 from platform_ops.backups import copying
 from platform_ops.backups.contents import check_contents
 from platform_ops.backups.drilling import Opened, drill, refuse_differences, trusted_manifest
-from platform_ops.backups.errors import Contradiction, NoPoint, NotProven
+from platform_ops.backups.errors import Contradiction, Corrupt, NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION, identity, listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
-from platform_ops.backups.points import RESTORE_TEXT, VERIFIED, Manifest, point_id, point_time
+from platform_ops.backups.points import RESTORE_TEXT, VERIFIED, BadManifest, Manifest, point_id, point_time
+from platform_ops.backups.points import sha256 as sha256_of
 from platform_ops.backups.policies import check
 from platform_ops.backups.progress import Progress, amount
 from platform_ops.backups.proofs import Proof, last_proven
@@ -27,7 +31,7 @@ from platform_ops.backups.sources import Source, load_source, source_names
 from platform_ops.backups.store import Points
 from platform_ops.backups.verdicts import TEARDOWNS, judge_run
 from platform_ops.common.airflow_api import AirflowApi
-from platform_ops.common.errors import FailNow, Invalid, PlatformError
+from platform_ops.common.errors import FailNow, Invalid, PlatformError, with_facts
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.report import Link, StepReport, reported
 from platform_ops.evidence.conclusion import Conclusion
@@ -35,6 +39,11 @@ from platform_ops.evidence.recording import record
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+COPY = "back_up_source.copy_source"
+VERIFY_WITHIN = timedelta(days=7)
+"""In this time every stored byte of every point is read again."""
 
 
 class ChooseSources(StepOperator):
@@ -59,7 +68,7 @@ class ChooseSources(StepOperator):
         asked = context["params"].get("sources")
         names = self.wanted(context)
         now = datetime.now(UTC)
-        chosen = names if asked else [name for name in names if _is_due(load_source(name), now)]
+        chosen = names if asked else [name for name in names if _is_due(name, now)]
         if not chosen:
             return StepReport("No source is due.", "not needed", {"sources": []})
         return StepReport(f"{len(chosen)} sources are backed up: {', '.join(chosen)}.", facts={"sources": chosen})
@@ -69,9 +78,19 @@ class ChooseSources(StepOperator):
         return list(report.facts["sources"])
 
 
-def _is_due(source: Source, now: datetime) -> bool:
-    points = Points.of(source).all()
-    return is_due(source, point_time(points[0]) if points else None, now)
+_TROUBLES = (PlatformError, AirflowException, ValueError)
+"""What one source's entry, connection or store may be like: it must stop that source, and no other."""
+
+
+def _is_due(name: str, now: datetime) -> bool:
+    try:
+        source = load_source(name)
+        points = Points.of(source)
+        newest = next(iter(point for point in points.all() if points.has(point, VERIFIED)), None)
+    except _TROUBLES:
+        # Its own steps meet the same, and say so.
+        return True
+    return is_due(source, point_time(newest) if newest else None, now)
 
 
 class SourceStep(StepOperator):
@@ -136,7 +155,10 @@ class CopySource(SourceStep):
     @staticmethod
     def _last_size(points: Points) -> int:
         earlier = points.all()
-        return points.manifest(earlier[0])[0].plain_size if earlier else 0
+        try:
+            return points.manifest(earlier[0])[0].plain_size if earlier else 0
+        except BadManifest:
+            return 0
 
     @staticmethod
     def _report(
@@ -163,19 +185,24 @@ class CopySource(SourceStep):
 
 
 class VerifyPoint(SourceStep):
-    """Reads the stored bytes of the new point again and compares their sha256."""
+    """Reads the stored bytes of the new point again, and of older ones in turn, and compares their sha256."""
 
     def run_step(self, context: Context) -> StepReport:
-        """Verify the point of this run."""
-        source, run = load_source(self.source), context["dag_run"]
+        """Verify the point of this run, then those that were verified longest ago."""
+        source, run, ti = load_source(self.source), context["dag_run"], context["ti"]
         points = Points.of(source)
-        point = point_id(run.run_after, context["ti"].run_id)
+        point = point_id(run.run_after, ti.run_id)
         manifest, sha256 = points.manifest(point)
+        said = reported(context, COPY, ti.map_index).get("manifest_sha256")
+        if said and said != sha256:
+            raise NotProven(
+                f"The manifest of point {point} of {source.name} is not the one that copy_source wrote: somebody "
+                "changed it meanwhile. Find out who; the next run makes another point."
+            )
         progress = Progress(self.log.info, manifest.stored_size)
-        for member in manifest.members:
-            points.check(manifest, member, progress.add)
+        self._read(points, manifest, progress)
         at = datetime.now(UTC)
-        noted: dict[str, Any] = {"at": at.isoformat(), "manifest_sha256": sha256, "run": context["ti"].run_id}
+        noted: dict[str, Any] = {"at": at.isoformat(), "manifest_sha256": sha256, "run": ti.run_id}
         summary = f"All {{}} of point {point} were read again and are what was stored."
         if manifest.contents:
             count, read = check_contents(points, manifest, self._last(points, point), at, progress.add)
@@ -185,7 +212,39 @@ class VerifyPoint(SourceStep):
             )
         noted["bytes"] = progress.done
         points.note(point, VERIFIED, noted)
-        return StepReport(summary.format(amount(progress.done)), facts={"source": source.name, "point": point} | noted)
+        facts: dict[str, Any] = {"source": source.name, "point": point} | noted
+        with with_facts(facts):
+            facts["again"] = again = self._older(source, points, point, at)
+        told = f" So are {len(again)} older points." if again else ""
+        return StepReport(summary.format(amount(noted["bytes"])) + told, facts=facts)
+
+    @staticmethod
+    def _read(points: Points, manifest: Manifest, progress: Progress) -> None:
+        for member in manifest.members:
+            points.check(manifest, member, progress.add)
+        key = points.key(manifest.point, manifest.place, RESTORE_TEXT)
+        text = points.hook.read(points.bucket, key)
+        if text is None or sha256_of(text) != manifest.restore_text_sha256:
+            raise Corrupt(
+                f"{points.bucket}/{key} is not the text that was stored. Read another point's, and find out who."
+            )
+
+    def _older(self, source: Source, points: Points, point: str, at: datetime) -> list[str]:
+        """Read older points again, so that each is within the cycle; one that is spoilt is no longer verified."""
+        older = [one for one in points.verified(points.all()) if one < point]
+        noted = {one: points.noted(one, VERIFIED) or {} for one in older}
+        turn = sorted(older, key=lambda one: str(noted[one].get("at")))
+        share = math.ceil(len(older) * source.tier.every / VERIFY_WITHIN)
+        again = [one for one in turn[:share] if at - datetime.fromisoformat(noted[one]["at"]) >= VERIFY_WITHIN / 2]
+        for one in again:
+            try:
+                manifest, sha256 = trusted_manifest(points, one)
+                self._read(points, manifest, Progress(self.log.info, manifest.stored_size))
+            except FailNow:
+                points.hook.remove(points.bucket, points.key(one, VERIFIED))
+                raise
+            points.note(one, VERIFIED, noted[one] | {"at": at.isoformat(), "manifest_sha256": sha256})
+        return again
 
     @staticmethod
     def _last(points: Points, point: str) -> datetime | None:
@@ -232,7 +291,7 @@ class ChooseDrills(ChooseSources):
         One that nobody has begun to copy is told: new in the catalogue, it waits for its first point.
         """
         asked = context["params"].get("sources")
-        proofs = {name: _last_proof(load_source(name)) for name in self.wanted(context)}
+        proofs = {name: _last_proof(name) for name in self.wanted(context)}
         new = [name for name, proof in proofs.items() if proof is None and not asked]
         chosen = sorted((name for name in proofs if name not in new), key=lambda name: (proofs[name] or "", name))
         if not asked:
@@ -244,13 +303,17 @@ class ChooseDrills(ChooseSources):
         return StepReport(f"{len(chosen)} sources are restored: {', '.join(chosen)}.{told}", facts=facts)
 
 
-def _last_proof(source: Source) -> str | None:
+def _last_proof(name: str) -> str | None:
     """Return when a drill last proved a point; empty when none ever did, None when nothing was ever copied."""
-    points = Points.of(source, READER_CONNECTION)
-    proven = last_proven(points.proofs(datetime.now(UTC)))
-    if proven:
-        return proven.at.isoformat()
-    return "" if points.all() or points.unfinished() else None
+    try:
+        points = Points.of(load_source(name), READER_CONNECTION)
+        proven = last_proven(points.proofs(datetime.now(UTC)))
+        if proven:
+            return proven.at.isoformat()
+        return "" if points.all() or points.unfinished() else None
+    except _TROUBLES:
+        # Its own drill meets the same, and says so.
+        return ""
 
 
 class DrillRestore(SourceStep):
@@ -319,20 +382,24 @@ class RequireProofs(ChooseSources):
     def run_step(self, context: Context) -> StepReport:
         """Look at every source, or at those the run was asked for."""
         now = datetime.now(UTC)
-        late = [told for name in self.wanted(context) if (told := _lateness(load_source(name), now))]
+        late = [told for name in self.wanted(context) if (told := _lateness(name, now))]
         if late:
             raise NotProven(f"{' '.join(late)} Start drill_restores for them, and read why if it fails.")
         return StepReport("Every source that has points was proven within its interval.")
 
-    def result(self, report: StepReport) -> None:
+    def result(self, report: StepReport) -> list[str]:  # noqa: ARG002
         """Return nothing: no task is made of this."""
+        return []
 
 
-def _lateness(source: Source, now: datetime) -> str:
+def _lateness(name: str, now: datetime) -> str:
     """Say since when a source lacks a proof; empty when it does not, or not for longer than it may."""
-    points = Points.of(source, READER_CONNECTION)
-    proven = last_proven(points.proofs(now))
-    existing = points.all()
+    try:
+        source = load_source(name)
+        points = Points.of(source, READER_CONNECTION)
+        proven, existing = last_proven(points.proofs(now)), points.all()
+    except _TROUBLES as error:
+        return f"{name} can't be looked at: {error}"
     since = proven.at if proven else point_time(existing[-1]) if existing else now
     if now - since <= source.drill_every:
         return ""

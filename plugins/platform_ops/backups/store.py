@@ -50,6 +50,24 @@ from platform_ops.systems.object_store.hook import ObjectStoreHook
 PROOFS = "proofs"
 
 
+class _Limited:
+    """Writes on as much as there can be: a few bytes can unpack to more than any disk holds."""
+
+    def __init__(self, inner: Writer, most: int, key: str) -> None:
+        self._inner = inner
+        self._left = most
+        self._key = key
+
+    def write(self, data: bytes, /) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise Corrupt(f"{self._key} unpacks to more than was backed up: it was changed after it was stored.")
+        return self._inner.write(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Points:
     """Where a source's points lie.
@@ -225,8 +243,9 @@ class Points:
                 reader = CountingReader(body, stored)
                 # A part that reveals nothing is not encrypted, whatever the rest of its point is.
                 key_of_it = identity if member.name.endswith(".age") else None
+                limited = _Limited(pipe, member.plain_size, key)
                 try:
-                    decode(reader, CountingWriter(pipe, plain), key_of_it)
+                    decode(reader, CountingWriter(limited, plain), key_of_it)
                 except Undecipherable as error:
                     raise Corrupt(
                         f"{self.bucket}/{key} can't be read back: {error} It was changed after it was stored, or it "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 LEVEL = 3
+JOIN_SECONDS = 30.0
 _WAITING_CHUNKS = 32
 
 
@@ -170,7 +171,8 @@ class Piped:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._thread.join()
+        # One that hangs in a read of its own must not keep a task from ending.
+        self._thread.join(JOIN_SECONDS)
 
     def _run(self, produce: Callable[[Writer], object]) -> None:
         try:

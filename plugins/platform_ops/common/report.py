@@ -20,9 +20,13 @@ class Link:
     url: str
 
 
-def reported(context: Context, task_id: str) -> dict[str, Any]:
-    """Return the facts an earlier step reported: a hint, never a reason to act."""
-    report = context["ti"].xcom_pull(task_ids=task_id, key=REPORT_KEY)
+def reported(context: Context, task_id: str, map_index: int | None = None) -> dict[str, Any]:
+    """Return the facts an earlier step reported: a hint, never a reason to act.
+
+    :param map_index: of a mapped step.
+    """
+    mapped: dict[str, Any] = {} if map_index is None else {"map_indexes": map_index}
+    report = context["ti"].xcom_pull(task_ids=task_id, key=REPORT_KEY, **mapped)
     facts = report.get("facts") if isinstance(report, dict) else None
     return facts if isinstance(facts, dict) else {}
 

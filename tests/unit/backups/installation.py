@@ -72,7 +72,8 @@ class Steps:
             try_number=tries[0],
             max_tries=tries[1],
             xcom_push=push,
-            xcom_pull=lambda *, task_ids, key: self.reports.get(task_ids),
+            map_index=0,
+            xcom_pull=lambda *, task_ids, key, map_indexes=None: self.reports.get(task_ids),
         )
         run = SimpleNamespace(run_after=at, conf={}, triggering_user_name="oscar")
         self.told = told

