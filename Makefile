@@ -36,10 +36,10 @@ test: setup ## Run the tests.
 real: setup ## Build the real servers and tools for tests into the user's cache; needs Go, the first time minutes.
 	$(PY) -m sandbox build
 
-test-real: setup ## Run what touches the object store against MinIO and versitygw instead of the stand-in.
+test-real: setup ## Run what touches the object store against MinIO, and backups against versitygw too.
 	$(PY) -m pytest -m real tests/real
 	SANDBOX_REAL=object_store=minio $(PY) -m pytest -m real tests/functional
-	SANDBOX_REAL=object_store=versitygw $(PY) -m pytest -m real tests/functional
+	SANDBOX_REAL=object_store=versitygw $(PY) -m pytest -m real tests/functional/test_backups.py
 
 test-nightly: setup ## Build the image and try it; needs root, the network and the packages buildah and mmdebstrap.
 	$(PY) -m pytest -m nightly --capture=no
