@@ -5,15 +5,13 @@ A mapped step works for one source. What an earlier step reported is a hint: eac
 
 from __future__ import annotations
 
-import tempfile
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_ops.backups import copying
 from platform_ops.backups.contents import check_contents
-from platform_ops.backups.drilling import Opened, drill, refuse_differences, trusted_manifest
+from platform_ops.backups.drilling import Opened, drill, refuse_differences, scratch, trusted_manifest
 from platform_ops.backups.errors import Contradiction, NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION, identity, listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
@@ -285,8 +283,8 @@ class DrillRestore(SourceStep):
     def _drill(self, source: Source, points: Points, point: str) -> StepReport:
         manifest, sha256 = trusted_manifest(points, point)
         opened = Opened(points, manifest, identity(bool(manifest.recipients)))
-        with tempfile.TemporaryDirectory(prefix="platform-ops-drill-") as scratch:
-            measured = drill(KINDS[source.kind](source), opened, Path(scratch))
+        with scratch(source.name) as folder:
+            measured = drill(KINDS[source.kind](source), opened, folder)
         facts: dict[str, Any] = {
             "source": source.name,
             "point": measured.point,
