@@ -25,6 +25,8 @@ PREWARMED = (
     "kubernetes.client",
     "minio",
     "platform_ops.approvals.gate",
+    "platform_ops.backups.drill_steps",
+    "platform_ops.backups.restore_steps",
     "platform_ops.backups.steps",
     "platform_ops.common.operators",
     "platform_ops.delivery.gates",

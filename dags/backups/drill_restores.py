@@ -26,8 +26,9 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Param, dag
 
+from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, RequireProofs
 from platform_ops.backups.names import LONGEST_STEP
-from platform_ops.backups.steps import ChooseDrills, DrillRestore, RecordEvidence, RequireProofs
+from platform_ops.backups.steps import RecordEvidence
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
 

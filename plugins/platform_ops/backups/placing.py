@@ -2,23 +2,31 @@
 
 All is restored beside the target first and then renamed: what was in the way is renamed too, and kept. Fence: a note
 beside the target holds the number of the file or folder that is about to be renamed; what has that number at the place
-is ours, and the restore is done.
+is ours, and the restore is done. A lock beside the target lets one restore at a time work there, also where Airflow has
+started a second copy of a task that it took for dead.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
+from typing import IO
 
 from platform_ops.backups.wishes import BadWish
+from platform_ops.common.errors import Busy
 
 NAMED = 20
+PATIENCE = 20.0
+"""Seconds to wait for another restore to leave the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,53 @@ class Placement:
     def _note(self) -> Path:
         return self.target.with_name(f".{self.target.name}.restored-{self.mark}.json")
 
+    @property
+    def _lock(self) -> Path:
+        return self.target.with_name(f".{self.target.name}.restoring.lock")
+
+    @contextmanager
+    def hold(self, who: str) -> Iterator[None]:
+        """Keep other restores away from the target; the lock of a process that was killed is free.
+
+        :param who: is told to those who find it held.
+        :raises Busy: another restore holds it.
+        """
+        with self._locked() as held:
+            held.write(f"{who}, process {os.getpid()} on {socket.gethostname()}")
+            held.flush()
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[IO[str]]:
+        until = time.monotonic() + PATIENCE
+        while True:
+            with _told(f"{self._lock} can't be opened"):
+                file = os.fdopen(os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
+            with file:
+                if self._is_taken(file):
+                    try:
+                        file.truncate(0)
+                        yield file
+                    finally:
+                        # While it is held: whoever has opened it meanwhile sees that it is gone.
+                        self._lock.unlink(missing_ok=True)
+                    return
+                if time.monotonic() >= until:
+                    raise Busy(
+                        f"The target {self.target} is held by {file.read(500) or 'a restore that has just begun'}. "
+                        "Wait until that has ended; the next try goes on from there."
+                    )
+            time.sleep(1)
+
+    def _is_taken(self, file: IO[str]) -> bool:
+        """Say whether the lock is ours now, and still the one that others find."""
+        with _told(f"{self._lock} can't be locked"):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self._lock.stat().st_ino == os.fstat(file.fileno()).st_ino
+            except (BlockingIOError, FileNotFoundError):
+                return False
+
     def check(self, *, overwrite: bool) -> InTheWay:
         """Return what is in the way.
 
@@ -79,7 +134,8 @@ class Placement:
             raise BadWish(f"The target {self.target} is a mount point, which can't be replaced. Name a folder in it.")
         if not self.place.is_relative_to(self.target):
             raise BadWish(f"{self.subset} leads out of the target by a link, to {self.place}. Name another target.")
-        found = _entries(self.place if overwrite else self.target)
+        # With our note, what is above the place may be of an earlier try.
+        found = _entries(self.place if overwrite or self._note.is_file() else self.target)
         if found.count and not overwrite:
             raise BadWish(
                 f"The target {self.target} is not empty: {', '.join(found.names)}{' …' * (found.count > NAMED)}. "
@@ -101,7 +157,7 @@ class Placement:
     def stage(self) -> Path:
         """Return the empty folder to restore into; what an earlier try left there is removed."""
         with _told(f"{self.staging} can't be made"):
-            _remove(self.staging)
+            remove(self.staging)
             self.staging.mkdir(mode=0o700)
         return self.staging
 
@@ -113,14 +169,15 @@ class Placement:
         staged = self.staging / self.subset if self.subset else self.staging
         with _told(f"What was restored to {staged} can't be moved to {self.place}"):
             if not self.subset:
-                mode = self.target.stat().st_mode & 0o7777 if self.target.is_dir() else 0o755
+                # Nobody knows the mode of the source's own folder: a new one is open to nobody else.
+                mode = self.target.stat().st_mode & 0o7777 if self.target.is_dir() else 0o700
                 # What a kind opened for a server's user stays open.
                 staged.chmod(mode | staged.stat().st_mode & 0o011)
             self._note.write_text(json.dumps({"inode": staged.lstat().st_ino}))
             self._move_aside()
-            self.place.parent.mkdir(parents=True, exist_ok=True)
+            _make(self.place.parent)
             staged.rename(self.place)
-            _remove(self.staging)
+            remove(self.staging)
 
     def _move_aside(self) -> None:
         if not os.path.lexists(self.place):
@@ -130,7 +187,7 @@ class Placement:
             return
         kept = next(path for number in count(1) if not os.path.lexists(path := self._aside(number)))
         aside = kept / self.subset if self.subset else kept
-        aside.parent.mkdir(parents=True, exist_ok=True)
+        _make(aside.parent)
         self.place.rename(aside)
 
     def _aside(self, number: int) -> Path:
@@ -143,7 +200,7 @@ class Placement:
     def forget(self) -> None:
         """Remove the note, and what a killed try has left: the restore was compared, and nobody looks for it again."""
         with _told(f"{self.staging} can't be removed"):
-            _remove(self.staging)
+            remove(self.staging)
             self._note.unlink(missing_ok=True)
 
 
@@ -156,7 +213,14 @@ def _entries(place: Path) -> InTheWay:
     return InTheWay(len(names), tuple(os.fsencode(name).decode(errors="replace") for name in names[:NAMED]))
 
 
-def _remove(folder: Path) -> None:
+def _make(folder: Path) -> None:
+    """Make a folder and those above it that are missing, open to nobody else."""
+    missing = list(takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
+    for path in reversed(missing):
+        path.mkdir(mode=0o700)
+
+
+def remove(folder: Path) -> None:
     """Remove a folder of ours, also one in which folders are read-only."""
     if not os.path.lexists(folder):
         return

@@ -28,7 +28,7 @@ from platform_ops.backups.points import VERIFIED, Manifest, is_point, point_time
 from platform_ops.backups.progress import amount
 from platform_ops.backups.sources import Source, load_source, source_names
 from platform_ops.backups.store import Points
-from platform_ops.backups.wishes import BadWish, Wish, production_policy, refuse_source, wish_from
+from platform_ops.backups.wishes import BadWish, Wish, overlap, production_policy, refuse_source, wish_from
 from platform_ops.common.report import Link
 from platform_ops.common.settings import run_page_url
 
@@ -82,14 +82,28 @@ class Restore:
         return kind
 
     @cached_property
+    def catalogue(self) -> list[Source]:
+        """Return all sources.
+
+        :raises BadDocument: a catalogue file is not in order, so nobody knows what is production.
+        """
+        return [load_source(name) for name in source_names()]
+
+    @cached_property
     def placement(self) -> Placement:
         """Return where it is restored to.
 
-        :raises BadWish: the target is, contains or lies in the source.
+        :raises BadWish: the target is, contains or lies in the source, or another one for which nobody may approve.
         """
         target = self.wish.target.resolve()
-        live = Path(self.source.what["path"]).resolve() if self.source.kind == "directory" else None
-        refuse_source(target, live)
+        refuse_source(target, _live(self.source))
+        for other in self.catalogue:
+            live = _live(other)
+            if live and other.approval is None and overlap(target, live):
+                raise BadWish(
+                    f"The target {target} is, contains or lies in {live}, the source {other.name}, and the catalogue "
+                    "names nobody who may approve that. Name a folder elsewhere; move the files from there."
+                )
         return Placement(target, self.wish.subset, hashlib.sha256(self.run_id.encode()).hexdigest()[:8])
 
     @cached_property
@@ -98,11 +112,7 @@ class Restore:
 
         :raises BadDocument: a catalogue file is not in order, so nobody knows.
         """
-        catalogue = [load_source(name) for name in source_names()]
-        return production_policy(
-            self.placement.place,
-            ((one, [Path(folder).resolve() for folder in one.production]) for one in catalogue),
-        )
+        return production_policy(self.placement.place, ((one, _production(one)) for one in self.catalogue))
 
     def choose(self) -> str:
         """Return the point that is asked for.
@@ -176,8 +186,14 @@ class Restore:
     def question(self, point: str, manifest_sha256: str, policy: ApprovalPolicy) -> tuple[str, tuple[str, ...]]:
         """Return the hash an answer is bound to, and who may answer.
 
+        :raises BadWish: nobody knows who started the run, who may not approve it.
         :raises TooFewApprovers: nobody is left to ask.
         """
+        if not self.started_by:
+            raise BadWish(
+                f"{self.placement.place} is production, and Airflow does not know who started this run, so whoever did "
+                "might approve it. Start it from Airflow's pages or its REST API, with an account of your own."
+            )
         identities = load_identities()
         excluded = participants(identities, emails=(), mergers=(), starter=self.started_by)
         bound_to = binding(
@@ -225,7 +241,7 @@ class Restore:
             f"- part: {plain(self.wish.subset) or 'all of it'}, {amount(int(planned.get('bytes') or 0))}",
             f"- in the way: {in_the_way.get('count', 0)} entries, which are moved aside and kept",
             *([f"- reason: {plain(self.wish.reason)}"] if self.wish.reason else []),
-            f"- started by {plain(self.started_by or 'nobody known')}",
+            f"- started by {plain(str(self.started_by))}",
             f"- [the run's page]({run_page_url(self.dag_id, self.run_id)})",
         ]
         return ask(
@@ -237,3 +253,14 @@ class Restore:
             page=Link("Run page", run_page_url(self.dag_id, self.run_id)),
             facts={"point": manifest.point, "target": str(self.placement.place), "answers": []},
         )
+
+
+def _live(source: Source) -> Path | None:
+    """Return where a source's data lies, resolved; None where that is no folder."""
+    return Path(source.what["path"]).resolve() if source.kind == "directory" else None
+
+
+def _production(source: Source) -> list[Path]:
+    """Return what is restored to only with a yes: what the catalogue says, and where the source's data lies."""
+    live = _live(source)
+    return [*(Path(folder).resolve() for folder in source.production), *([live] if live else [])]

@@ -112,15 +112,21 @@ class RestorePoint(StepOperator):
         with with_facts(facts):
             facts["approved_by"] = restore.approved_by(manifest.point, sha256)
             where = f"Point {manifest.point} of {restore.source.name} is at {placement.place}"
-            if placement.is_done():
-                return StepReport(f"{where} since an earlier try.{_kept(placement)}", "reused", facts)
-            placement.check(overwrite=restore.wish.overwrite)
-            began = time.monotonic()
-            restore.restore(restore.opened(manifest), placement.stage())
-            placement.put()
+            with placement.hold(_who(context)):
+                if placement.is_done():
+                    return StepReport(f"{where} since an earlier try.{_kept(placement)}", "reused", facts)
+                placement.check(overwrite=restore.wish.overwrite)
+                began = time.monotonic()
+                restore.restore(restore.opened(manifest), placement.stage())
+                placement.put()
         seconds = round(time.monotonic() - began, 1)
         facts |= {"seconds": seconds, "moved_aside_to": [str(path) for path in placement.aside()]}
         return StepReport(f"{where}, after {span(seconds)}.{_kept(placement)}", facts=facts)
+
+
+def _who(context: Context) -> str:
+    ti = context["ti"]
+    return f"{ti.dag_id} {ti.run_id}, try {ti.try_number}"
 
 
 def _kept(placement: Placement) -> str:
@@ -146,7 +152,8 @@ class CompareRestore(StepOperator):
             "seconds": round(time.monotonic() - began, 1),
         }
         refuse_differences(manifest, differences, facts)
-        restore.placement.forget()
+        with restore.placement.hold(_who(context)):
+            restore.placement.forget()
         return StepReport(f"{restore.placement.place} is what point {manifest.point} holds.", facts=facts)
 
 

@@ -1,4 +1,4 @@
-"""The steps of ``back_up_sources`` and ``drill_restores``.
+"""The steps of ``back_up_sources``, and those that ``drill_restores`` shares with it.
 
 A mapped step works for one source. What an earlier step reported is a hint: each reads the point it works on anew.
 """
@@ -6,25 +6,21 @@ A mapped step works for one source. What an earlier step reported is a hint: eac
 from __future__ import annotations
 
 import math
-import tempfile
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException
 
 from platform_ops.backups import copying
 from platform_ops.backups.contents import check_contents
-from platform_ops.backups.drilling import Opened, drill, refuse_differences, trusted_manifest
-from platform_ops.backups.errors import Contradiction, Corrupt, NoPoint, NotProven
-from platform_ops.backups.keys import READER_CONNECTION, identity, listing_key, recipients
+from platform_ops.backups.drilling import trusted_manifest
+from platform_ops.backups.errors import Contradiction, Corrupt, NotProven
+from platform_ops.backups.keys import listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.points import RESTORE_TEXT, VERIFIED, BadManifest, Manifest, point_id, point_time
 from platform_ops.backups.points import sha256 as sha256_of
 from platform_ops.backups.policies import check
 from platform_ops.backups.progress import Progress, amount
-from platform_ops.backups.proofs import Proof, last_proven
 from platform_ops.backups.pruning import prune
 from platform_ops.backups.retention import is_due
 from platform_ops.backups.sources import Source, load_source, source_names
@@ -78,7 +74,7 @@ class ChooseSources(StepOperator):
         return list(report.facts["sources"])
 
 
-_TROUBLES = (PlatformError, AirflowException, ValueError)
+TROUBLES = (PlatformError, AirflowException, ValueError)
 """What one source's entry, connection or store may be like: it must stop that source, and no other."""
 
 
@@ -87,7 +83,7 @@ def _is_due(name: str, now: datetime) -> bool:
         source = load_source(name)
         points = Points.of(source)
         newest = next(iter(point for point in points.all() if points.has(point, VERIFIED)), None)
-    except _TROUBLES:
+    except TROUBLES:
         # Its own steps meet the same, and say so.
         return True
     return is_due(source, point_time(newest) if newest else None, now)
@@ -280,131 +276,6 @@ class PrunePoints(SourceStep):
         return StepReport(
             f"{len(gone) + len(done.half)} points of {source.name} were deleted{shared}.{waits}", facts=facts
         )
-
-
-class ChooseDrills(ChooseSources):
-    """Chooses the sources whose last proof is oldest."""
-
-    def run_step(self, context: Context) -> StepReport:
-        """Choose; of a source that was copied and has nothing verified, its drill says so.
-
-        One that nobody has begun to copy is told: new in the catalogue, it waits for its first point.
-        """
-        asked = context["params"].get("sources")
-        proofs = {name: _last_proof(name) for name in self.wanted(context)}
-        new = [name for name, proof in proofs.items() if proof is None and not asked]
-        chosen = sorted((name for name in proofs if name not in new), key=lambda name: (proofs[name] or "", name))
-        if not asked:
-            chosen = chosen[: int(context["params"]["at_most"])]
-        facts = {"sources": chosen, "never_copied": new}
-        told = f" Never copied yet: {', '.join(new)}." if new else ""
-        if not chosen:
-            return StepReport(f"There is nothing to restore.{told}", "not needed", facts)
-        return StepReport(f"{len(chosen)} sources are restored: {', '.join(chosen)}.{told}", facts=facts)
-
-
-def _last_proof(name: str) -> str | None:
-    """Return when a drill last proved a point; empty when none ever did, None when nothing was ever copied."""
-    try:
-        points = Points.of(load_source(name), READER_CONNECTION)
-        proven = last_proven(points.proofs(datetime.now(UTC)))
-        if proven:
-            return proven.at.isoformat()
-        return "" if points.all() or points.unfinished() else None
-    except _TROUBLES:
-        # Its own drill meets the same, and says so.
-        return ""
-
-
-class DrillRestore(SourceStep):
-    """Restores a source's newest verified point into a scratch folder, compares it, and measures."""
-
-    def run_step(self, context: Context) -> StepReport:
-        """Drill."""
-        source = load_source(self.source)
-        points = Points.of(source, READER_CONNECTION)
-        verified = points.verified(points.all())
-        if not verified:
-            raise NoPoint(f"{source.name} has no verified point, so nothing can be proven. Run back_up_sources first.")
-        began, run = datetime.now(UTC), context["dag_run"]
-        found = partial(Proof, began, verified[0], context["ti"].run_id)
-        name = point_id(run.run_after, context["ti"].run_id)
-        try:
-            report = self._drill(source, points, verified[0])
-        except FailNow as error:
-            self._keep(points, name, found(proven=False, why=str(error)))
-            raise
-        rpo, rto = (timedelta(seconds=report.facts[f"{word}_seconds"]) for word in ("rpo", "rto"))
-        points.add_proof(name, found(proven=True, rpo=rpo, rto=rto))
-        return report
-
-    def _keep(self, points: Points, name: str, proof: Proof) -> None:
-        """Keep that a drill failed; when that can't be kept either, the drill's own error is what people must read."""
-        try:
-            points.add_proof(name, proof)
-        except PlatformError as error:
-            self.log.warning("The failed drill could not be kept for the report: %s", error)
-
-    def _drill(self, source: Source, points: Points, point: str) -> StepReport:
-        manifest, sha256 = trusted_manifest(points, point)
-        opened = Opened(points, manifest, identity(bool(manifest.recipients)))
-        with tempfile.TemporaryDirectory(prefix="platform-ops-drill-") as scratch:
-            measured = drill(KINDS[source.kind](source), opened, Path(scratch))
-        facts: dict[str, Any] = {
-            "source": source.name,
-            "point": measured.point,
-            "manifest_sha256": sha256,
-            "rpo_seconds": round(measured.rpo.total_seconds(), 3),
-            "rto_seconds": round(measured.rto.total_seconds(), 3),
-            "rpo_target_seconds": source.rpo.total_seconds(),
-            "rto_target_seconds": source.rto.total_seconds(),
-        }
-        refuse_differences(manifest, measured.differences, facts)
-        return StepReport(self._sentence(source, manifest, measured.rpo, measured.rto), facts=facts)
-
-    @staticmethod
-    def _sentence(source: Source, manifest: Manifest, rpo: Any, rto: Any) -> str:
-        late = [
-            f"{word} is over its target of {target}"
-            for word, found, target in (("the loss", rpo, source.rpo), ("the time", rto, source.rto))
-            if found > target
-        ]
-        over = f" But {' and '.join(late)}." if late else ""
-        return (
-            f"Point {manifest.point} of {source.name} was restored and compared in {rto.total_seconds():.1f} s; "
-            f"{rpo.total_seconds() / 3600:.1f} hours of data would have been lost.{over}"
-        )
-
-
-class RequireProofs(ChooseSources):
-    """Fails when a source has gone without a proof for longer than its catalogue entry allows."""
-
-    def run_step(self, context: Context) -> StepReport:
-        """Look at every source, or at those the run was asked for."""
-        now = datetime.now(UTC)
-        late = [told for name in self.wanted(context) if (told := _lateness(name, now))]
-        if late:
-            raise NotProven(f"{' '.join(late)} Start drill_restores for them, and read why if it fails.")
-        return StepReport("Every source that has points was proven within its interval.")
-
-    def result(self, report: StepReport) -> list[str]:  # noqa: ARG002
-        """Return nothing: no task is made of this."""
-        return []
-
-
-def _lateness(name: str, now: datetime) -> str:
-    """Say since when a source lacks a proof; empty when it does not, or not for longer than it may."""
-    try:
-        source = load_source(name)
-        points = Points.of(source, READER_CONNECTION)
-        proven, existing = last_proven(points.proofs(now)), points.all()
-    except _TROUBLES as error:
-        return f"{name} can't be looked at: {error}"
-    since = proven.at if proven else point_time(existing[-1]) if existing else now
-    if now - since <= source.drill_every:
-        return ""
-    last = f"was proven last on {since:%Y-%m-%d}" if proven else f"has points since {since:%Y-%m-%d} and no proof"
-    return f"{source.name} {last}; {source.drill_every.days} days are allowed."
 
 
 class RecordEvidence(StepOperator):

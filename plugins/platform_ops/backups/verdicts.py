@@ -28,8 +28,9 @@ def judge_run(run: RunRecord) -> Ending[Verdict]:
     """Say how a run ended; a step that was set to success by hand has reported no good end and counts as failed."""
     steps = [task for task in run.tasks if task.task_id not in TEARDOWNS]
     bad = [step for step in steps if step.state != "success" or (step.report or {}).get("outcome") not in _GOOD]
-    # Steps of a mapped group without a source are skipped by Airflow.
-    bad = [step for step in bad if not (step.state == "skipped" and step.report is None)]
+    if run.facts("choose_sources").get("sources") == []:
+        # Airflow skips the steps of a mapped group without a source, and what follows them.
+        bad = [step for step in bad if not (step.state == "skipped" and step.report is None)]
     if not steps:
         return Ending(Verdict.FAILED, "The run has no steps.")
     if not bad:

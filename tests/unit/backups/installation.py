@@ -75,7 +75,7 @@ class Steps:
             map_index=0,
             xcom_pull=lambda *, task_ids, key, map_indexes=None: self.reports.get(task_ids),
         )
-        run = SimpleNamespace(run_after=at, conf={}, triggering_user_name="oscar")
+        run = SimpleNamespace(run_after=at, conf={}, triggering_user_name=options.pop("starter", "oscar"))
         self.told = told
         step(task_id=task_id, **options).execute({"ti": ti, "task_instance": ti, "params": params, "dag_run": run})
         return told[-1]

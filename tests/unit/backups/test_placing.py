@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from platform_ops.backups import placing
 from platform_ops.backups.placing import Placement
 from platform_ops.backups.wishes import BadWish
+from platform_ops.common.errors import Busy
 
 
 class Killed(BaseException):
@@ -49,7 +51,7 @@ def test_an_empty_or_missing_target_takes_it(placement: Placement, tmp_path: Pat
     assert placement.is_done()
     assert placement.aside() == []
     assert tree(tmp_path) == RESTORED
-    assert placement.target.stat().st_mode & 0o777 == (0o750 if exists else 0o755)
+    assert placement.target.stat().st_mode & 0o777 == (0o750 if exists else 0o700)
     placement.forget()
     assert list(tmp_path.iterdir()) == [placement.target]
 
@@ -120,7 +122,7 @@ def test_killed_anywhere_the_next_try_ends_and_nothing_is_lost(
     calls = 0
     with monkeypatch.context() as patched:
         for place, name in (
-            (Path, "rename"), (Path, "rmdir"), (Path, "write_text"), (Path, "mkdir"), (Path, "chmod"), (placing, "_remove"),
+            (Path, "rename"), (Path, "rmdir"), (Path, "write_text"), (Path, "mkdir"), (Path, "chmod"), (placing, "remove"),
         ):  # fmt: skip
             real = getattr(place, name)
 
@@ -161,3 +163,79 @@ def test_a_disk_that_refuses_is_named(placement: Placement, monkeypatch: pytest.
     monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
     with pytest.raises(BadWish, match="Invalid cross-device link"):
         placement.put()
+
+
+@pytest.mark.parametrize("mark", ["0123abcd", "89abcdef"])
+def test_one_restore_at_a_time_works_at_a_target(
+    placement: Placement, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    monkeypatch.setattr(placing, "PATIENCE", 0)
+    other = Placement(placement.target, "", mark)
+    with placement.hold("run 1, try 1"), pytest.raises(Busy, match="held by run 1, try 1, process"), other.hold("2"):
+        raise AssertionError
+    with other.hold("run 1, try 2"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_gets_the_target_when_it_is_left(placement: Placement, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = placement.hold("first")
+    first.__enter__()
+    monkeypatch.setattr(placing.time, "sleep", lambda _: first.__exit__(None, None, None))
+    with placement.hold("second"):
+        assert placement._lock.read_text().startswith("second, ")
+
+
+def test_a_lock_that_is_gone_from_its_place_locks_nothing(
+    placement: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+    gone: list[bool] = []
+
+    def late(file: int, how: int) -> None:
+        if not gone:
+            # Its holder has left between our open and our lock, and somebody else has come.
+            gone.append(True)
+            placement._lock.rename(placement.target)
+            placement._lock.touch()
+        real(file, how)
+
+    monkeypatch.setattr(placing.fcntl, "flock", late)
+    monkeypatch.setattr(placing.time, "sleep", lambda _: None)
+    with placement.hold("second"):
+        assert placement._lock.read_text().startswith("second, ")
+    assert not placement._lock.exists()
+
+
+def test_what_a_killed_restore_holds_is_free(placement: Placement) -> None:
+    placement._lock.write_text("gone " * 100)
+    with placement.hold("next"):
+        assert placement._lock.read_text().startswith("next, process")
+        assert "gone" not in placement._lock.read_text()
+
+
+def test_a_part_killed_before_its_rename_is_put_by_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placement = Placement(tmp_path / "target", "folder/below", "0123abcd")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            restore(placement)
+    assert (tmp_path / "target" / "folder").is_dir()
+    with pytest.raises(BadWish, match="is not empty: folder"):
+        Placement(tmp_path / "target", "folder/below", "89abcdef").check(overwrite=False)
+    placement.check(overwrite=False)
+    restore(placement)
+    assert tree(tmp_path) == {"target/folder/below": "restored"}
+    (tmp_path / "target/folder/below").write_text("mine")
+    with pytest.raises(BadWish, match="is not empty: below"):
+        placement.check(overwrite=False)
+
+
+def test_folders_that_are_made_for_a_part_are_open_to_nobody_else(tmp_path: Path) -> None:
+    restore(Placement(tmp_path / "target", "folder/below", "0123abcd"))
+    (tmp_path / "target").chmod(0o755)
+    restore(Placement(tmp_path / "target", "folder/below", "89abcdef"))
+    made = ("target/folder", "target.before-89abcdef-1", "target.before-89abcdef-1/folder")
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in made] == [0o700] * 3

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from platform_ops.backups.drill_steps import DrillRestore
 from platform_ops.backups.points import MANIFEST, VERIFIED, point_id
 from platform_ops.backups.proofs import Proof
 from platform_ops.backups.report_steps import RecordReport, SourcesUnread, WriteReport
-from platform_ops.backups.steps import DrillRestore
 from platform_ops.backups.store import Points
 from platform_ops.common.errors import Unreachable
 from platform_ops.common.report import StepReport

@@ -21,12 +21,15 @@ from platform_ops.approvals.rules import (
     TooFewApprovers,
     binding_line,
 )
+from platform_ops.backups.drill_steps import DrillRestore
 from platform_ops.backups.errors import Corrupt, NoPoint, NotProven
+from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.points import MANIFEST, VERIFIED, BadManifest
 from platform_ops.backups.restore_steps import ApproveRestore, CompareRestore, PlanRestore, RecordRestore, RestorePoint
-from platform_ops.backups.steps import CopySource, DrillRestore
+from platform_ops.backups.steps import CopySource
 from platform_ops.backups.wishes import BadWish
 from platform_ops.common.documents import BadDocument
+from platform_ops.common.errors import Busy
 from platform_ops.common.records import Answer
 from platform_ops.common.report import StepReport
 from tests.unit.backups.installation import NOW, Steps
@@ -46,11 +49,12 @@ class Restores:
         self.steps, self.target = steps, target
         self.form: dict[str, Any] = {"source": "tree", "point": "latest", "target": str(target), "dry_run": False}
         self.answer: Answer | None = None
+        self.starter: str | None = "oscar"
         self.asked: list[tuple[str, str, str]] = []
 
     def run(self, step: type, task_id: str, **form: Any) -> Any:
         self.form |= form
-        return self.steps.run(step, task_id=task_id, run_id="restore 1", form=self.form)
+        return self.steps.run(step, task_id=task_id, run_id="restore 1", form=self.form, starter=self.starter)
 
     def plan(self, **form: Any) -> Any:
         return self.run(PlanRestore, "plan_restore", **form)
@@ -66,7 +70,7 @@ class Restores:
         ti = SimpleNamespace(
             dag_id="a_dag", run_id="restore 1", xcom_pull=lambda *, task_ids, key: self.steps.reports.get(task_ids)
         )
-        run = SimpleNamespace(triggering_user_name="oscar")
+        run = SimpleNamespace(triggering_user_name=self.starter)
         gate = ApproveRestore(task_id="approve_restore")
         return gate.ask({"ti": ti, "params": self.form, "dag_run": run})  # type: ignore[typeddict-item]
 
@@ -318,6 +322,66 @@ def test_production_of_another_source_asks_too(restores: Restores) -> None:
     with pytest.raises(NotApproved):
         restores.restore()
     assert not restores.target.exists()
+
+
+@pytest.mark.parametrize("where", ["", "below"])
+def test_where_another_source_lives_is_refused_when_nobody_may_approve(restores: Restores, where: str) -> None:
+    restores.steps.back_up()
+    lives = restores.target.parent / "lives"
+    restores.steps.enter("other", json.dumps(str(restores.steps.tree)), json.dumps(str(lives)))
+    for target in (lives / where, lives.parent):
+        bad(restores, BadWish, f"{lives}, the source other", target=str(target), overwrite=True)
+    assert restores.plan(target=f"{lives}-2")["facts"]["production"] is False
+
+
+def test_where_another_source_lives_is_production_when_somebody_may_approve(restores: Restores) -> None:
+    restores.steps.back_up()
+    restores.production(restores.target.parent / "elsewhere", "paula")
+    lives = restores.target.parent / "lives"
+    tree = json.dumps(str(restores.steps.tree))
+    entry = restores.steps.home / "include" / "backups" / "tree.yaml"
+    other = entry.read_text().replace("source: tree", "source: other").replace(tree, json.dumps(str(lives)))
+    entry.with_name("other.yaml").write_text(other)
+    restores.steps.enter("tree")
+    assert restores.plan(target=str(lives))["facts"]["production"] is True
+    with pytest.raises(NotApproved):
+        restores.restore()
+    restores.say()
+    assert restores.restore()["facts"]["approved_by"] == ["paula"]
+
+
+def test_production_is_refused_to_a_run_that_nobody_is_known_to_have_started(restores: Restores) -> None:
+    restores.steps.back_up()
+    restores.production(restores.target, "oscar", "paula")
+    restores.plan()
+    restores.say()
+    restores.starter = None
+    for step in (restores.ask, restores.restore):
+        with pytest.raises(BadWish, match="does not know who started"):
+            step()
+    assert not restores.target.exists()
+
+
+def test_a_second_copy_of_the_task_leaves_the_first_its_work(
+    restores: Restores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restores.steps.back_up()
+    restores.plan()
+    monkeypatch.setattr("platform_ops.backups.placing.PATIENCE", 0)
+    real, seen = Directory.restore, []
+
+    def slow(kind: Directory, opened: Any, folder: Path) -> None:
+        real(kind, opened, folder)
+        if not seen:
+            seen.append(folder)
+            with pytest.raises(Busy, match="held by a_dag restore 1, try 1"):
+                restores.restore()
+
+    monkeypatch.setattr(Directory, "restore", slow)
+    assert restores.restore()["outcome"] == "done"
+    assert contents(restores.target) == contents(restores.steps.tree)
+    restores.compare()
+    assert below(restores.target.parent) == ["target"]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,22 @@
 """What the steps of a run of backups add up to."""
 
+from typing import Any
+
 import pytest
 
 from platform_ops.backups.verdicts import TEARDOWNS, judge_run
 from platform_ops.common.records import RunRecord, TaskRecord
 
 
-def task(name: str, state: str | None = "success", outcome: str | None = "done", label: str = "") -> TaskRecord:
-    report = {"summary": f"{name} {label} said.", "outcome": outcome} if outcome else None
+def task(
+    name: str, state: str | None = "success", outcome: str | None = "done", label: str = "", **facts: Any
+) -> TaskRecord:
+    report = {"summary": f"{name} {label} said.", "outcome": outcome, "facts": facts} if outcome else None
     return TaskRecord(name, state, None, None, 1, report, 0 if label else -1, label)
 
 
-CHOSEN = task("choose_sources")
+CHOSEN = task("choose_sources", sources=["tree"])
+NONE_CHOSEN = task("choose_sources", outcome="not needed", sources=[])
 COPIED = task("back_up_source.copy_source", label="tree")
 
 
@@ -20,7 +25,11 @@ COPIED = task("back_up_source.copy_source", label="tree")
     [
         ([CHOSEN, COPIED], "done", ""),
         ([CHOSEN, task("copy_source", outcome="reused", label="tree")], "done", ""),
-        ([task("choose_sources", outcome="not needed"), task("copy_source", "skipped", None)], "not needed", ""),
+        ([NONE_CHOSEN, task("copy_source", "skipped", None)], "not needed", ""),
+        # Set to skipped by hand.
+        ([CHOSEN, COPIED, task("verify_point", "skipped", None, "tree")], "failed", "verify_point tree is skipped."),
+        ([NONE_CHOSEN, task("copy_source", "skipped", "failed")], "failed", "copy_source  said."),
+        ([task("plan_restore"), task("restore_point"), task("compare_restore", "skipped", None)], "failed", "skipped"),
         ([CHOSEN, COPIED, task("copy_source", "failed", "failed", "db")], "failed", "copy_source db said."),
         ([CHOSEN, task("copy_source", "upstream_failed", None, "db")], "failed", "copy_source db is upstream_failed."),
         # Set to success by hand.
