@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
 from platform_ops.backups.errors import Contradiction, SourceTrouble
@@ -272,8 +273,6 @@ def test_an_etag_that_is_no_md5_is_believed_the_second_time(world: World, tmp_pa
 
 
 def test_with_another_key_all_is_stored_anew(world: World, tmp_path: Path) -> None:
-    import pyrage
-
     world.s3.put("shop", "k", b"x")
     world.back_up()
     world.key = str(pyrage.x25519.Identity.generate())
@@ -281,6 +280,27 @@ def test_with_another_key_all_is_stored_anew(world: World, tmp_path: Path) -> No
     assert manifest.state["built_on"] is None
     assert len(world.contents()) == 2
     assert world.drill(manifest, tmp_path).differences == ()
+
+
+def test_for_other_recipients_all_is_stored_anew(world: World, tmp_path: Path) -> None:
+    world.s3.put("shop", "a", b"some bytes")
+    world.back_up()
+    new = pyrage.x25519.Identity.generate()
+    world.recipients, world.identity = (str(new.to_public()),), str(new)
+    second = world.back_up()
+    assert second.state["added"] == 1
+    assert any("recipients" in note for note in world.notes)
+    assert world.drill(second, tmp_path).differences == ()
+    assert world.back_up().state["added"] == 0
+    assert world.notes == []
+
+
+def test_the_order_of_recipients_changes_nothing(world: World) -> None:
+    world.recipients = (*world.recipients, str(pyrage.x25519.Identity.generate().to_public()))
+    world.s3.put("shop", "a", b"some bytes")
+    world.back_up()
+    world.recipients = world.recipients[::-1]
+    assert world.back_up().state["added"] == 0
 
 
 def test_without_a_key_nothing_encrypted_is_begun(world: World) -> None:
