@@ -102,8 +102,13 @@ class Deposit:
         with Ledger() as ledger:
             self._ledger = ledger
             self.base = self._claim(part)
-            if self.base:
+            if self.base and set(self.base.recipients) == set(self.recipients):
                 ledger.load(self._usable(self.base))
+            elif self.base:
+                # Its contents open with the keys of its day, and the new holders may have none of those.
+                self.notes.append(
+                    f"The recipients are not those of point {self.base.point}, so all contents are stored anew."
+                )
             yield self
 
     @property

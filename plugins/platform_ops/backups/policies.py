@@ -9,6 +9,8 @@ from datetime import timedelta
 from platform_ops.backups.sources import Retention, Source
 from platform_ops.systems.object_store.models import BucketRules
 
+SHARING = frozenset({"bucket"})
+"""Kinds whose points share contents: what a point needs may be of any age."""
 _DAYS = {"daily": 1, "weekly": 7, "monthly": 31, "yearly": 366}
 
 
@@ -52,7 +54,12 @@ def _contradictions(source: Source, store: BucketRules, recipients: Sequence[str
             f"Its points must be locked for {source.lock.days} days, but {bucket} {found}. "
             "Set the bucket's retention, or shorten the lock."
         )
-    if store.expires is not None and store.expires < kept:
+    if store.expires is not None and source.kind in SHARING:
+        yield (
+            f"A lifecycle rule of {bucket} deletes after {store.expires.days} days, but its newest point may need what "
+            "its first one stored. Take the rule away."
+        )
+    elif store.expires is not None and store.expires < kept:
         yield (
             f"A lifecycle rule of {bucket} deletes after {store.expires.days} days what is to be kept "
             f"for {kept.days}. Take the rule away, or shorten the retention."

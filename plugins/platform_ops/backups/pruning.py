@@ -9,6 +9,8 @@ Fence, for two copies and two prunes of a source at once, each dying between any
   Where a claim names a point that is gone, nothing of that point and no content is deleted this time: of a copy that
   looked just before the manifest went, the claim is there to be seen.
 - A content goes only when no listed point needs it, and the point that stored it is complete, given up or gone.
+- What a manifest leaves out is deleted, so only those act here that were verified and did not change since: of another
+  point no leftovers go, and while there is one, no contents.
 - A point without manifest goes when a newer one exists. It gets an empty manifest first, if it has none by then; so a
   copy that is still at work can't commit what is being deleted. Those stay for ``REMEMBERED``.
 """
@@ -16,13 +18,16 @@ Fence, for two copies and two prunes of a source at once, each dying between any
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from json import JSONDecodeError
 
 from platform_ops.backups.contents import Stored, abort_uploads, index_member, key_of, listed, point_of, present
-from platform_ops.backups.points import CLAIM, MANIFEST, point_time
+from platform_ops.backups.drilling import trusted_manifest
+from platform_ops.backups.errors import NoPoint, NotProven
+from platform_ops.backups.points import CLAIM, MANIFEST, BadManifest, Manifest, point_time
 from platform_ops.backups.retention import Fate, fates
 from platform_ops.backups.sources import Retention
 from platform_ops.backups.store import Points
@@ -37,7 +42,7 @@ class Pruned:
 
     :param half: points that were deleted although they never were complete.
     :param contents: how many contents were deleted.
-    :param waits: why contents were left for the next time; empty when they were looked at.
+    :param waits: why leftovers and contents were left for the next time; empty when they were looked at.
     """
 
     fates: tuple[Fate, ...]
@@ -53,7 +58,7 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
     """
     existing = points.all()
     claimed = _claimed(points, existing)
-    told = tuple(_kept_for_copy(fate, claimed) for fate in fates(existing, retention, points.verified(existing)))
+    told = tuple(_kept_for_copy(fate, claimed) for fate in _fates(points, existing, retention))
     for fate in told:
         say(fate)
     done = Pruned(told)
@@ -68,17 +73,54 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
     held = set(_claimed(points, [*existing, *gone])) - set(existing)
     for point in (*gone, *points.given_up()):
         if point not in held:
+            # Before the rest goes: by that a later prune finds the point, should this one die.
+            points.hook.abort_uploads(points.bucket, points.key(point, ""))
             points.clear(point)
+    trusted = _trusted(points, existing)
     for point in existing[1:]:
         # What belongs to the newest point may still be growing.
-        for key in points.strays(points.manifest(point)[0]):
+        for key in points.strays(trusted[point]) if point in trusted else ():
             points.hook.remove(points.bucket, key)
-    if held:
-        done.waits = f"A copy builds on {', '.join(sorted(held))}, so contents are looked at next time."
-    else:
-        done.contents = _sweep(points, existing)
+    done.waits = _waits(existing, trusted, held)
+    if not done.waits:
+        done.contents = _sweep(points, trusted)
     _forget(points, newest)
     return done
+
+
+def _fates(points: Points, existing: list[str], retention: Retention) -> Iterator[Fate]:
+    """Yield the fates; a point whose manifest changed since it was verified stays its time, and stands for no other."""
+    once = {fate.point for fate in fates(existing, retention, points.verified(existing)) if fate.kept}
+    for fate in fates(existing, retention, _trusted(points, existing)):
+        if fate.kept or fate.point not in once:
+            yield fate
+        else:
+            yield Fate(fate.point, kept=True, why="its manifest is not the one that was verified; somebody has to look")
+
+
+def _trusted(points: Points, existing: list[str]) -> dict[str, Manifest]:
+    """Return the manifests that are those that were verified."""
+    trusted = {}
+    for point in existing:
+        # A note that is no JSON verifies nothing.
+        with suppress(NoPoint, BadManifest, NotProven, JSONDecodeError, UnicodeDecodeError):
+            trusted[point] = trusted_manifest(points, point)[0]
+    return trusted
+
+
+def _waits(existing: list[str], trusted: dict[str, Manifest], held: set[str]) -> str:
+    """Say why contents can't be looked at; empty when they can."""
+    said = []
+    if held:
+        said.append(f"A copy builds on {', '.join(sorted(held))}, so contents are looked at next time.")
+    if doubtful := [point for point in existing if point not in trusted]:
+        said.append(
+            f"The manifests of {', '.join(doubtful)} are not ones that were verified, so their leftovers and all "
+            "contents were left. Find out who changed them; what never was verified goes once a newer point is."
+        )
+    if blind := [point for point, its in trusted.items() if its.contents and not index_member(its)]:
+        said.append(f"The contents that {', '.join(blind)} needs are not listed in it, so all contents were left.")
+    return " ".join(said)
 
 
 def _kept_for_copy(fate: Fate, claimed: dict[str, str]) -> Fate:
@@ -106,20 +148,21 @@ def _claimed(points: Points, existing: list[str]) -> dict[str, str]:
     return claimed
 
 
-def _sweep(points: Points, existing: list[str]) -> int:
+def _sweep(points: Points, manifests: dict[str, Manifest]) -> int:
     """Delete the contents that no point needs; return how many.
 
     All lists come sorted by name, so they are read side by side and never held.
+
+    :param manifests: of all points that exist.
     """
-    manifests = [points.manifest(point)[0] for point in existing]
-    for manifest in manifests:
+    for manifest in manifests.values():
         # What a damaged list leaves out would be deleted.
         if member := index_member(manifest):
             points.check(manifest, member, lambda _: None)
-    count, settled = 0, _Settled(points, existing)
+    count, settled = 0, _Settled(points, manifests)
     abort_uploads(points, settled)
     with ExitStack() as opened:
-        lists = [opened.enter_context(listed(points, manifest)) for manifest in manifests]
+        lists = [opened.enter_context(listed(points, manifest)) for manifest in manifests.values()]
         needed = heapq.merge(*(map(_name, one) for one in lists))
         for name in _not_needed(present(points), needed, settled):
             points.hook.remove(points.bucket, key_of(points, name))
@@ -134,7 +177,7 @@ def _name(one: Stored) -> str:
 class _Settled:
     """Says whether the point that stored a content can't need it unless it lists it."""
 
-    def __init__(self, points: Points, existing: list[str]) -> None:
+    def __init__(self, points: Points, existing: Iterable[str]) -> None:
         self._points = points
         self._known = dict.fromkeys(existing, True)
 

@@ -35,11 +35,12 @@ def fates(points: Iterable[str], retention: Retention, verified: Iterable[str]) 
     """Say for each point whether it is kept, newest first.
 
     The newest verified point is kept whatever the numbers say, and nothing goes that is newer than it: until a newer
-    one is verified, that is all there is to restore from.
+    one is verified, that is all there is to restore from. Only verified points stand for their periods; an older one
+    that never was verified goes.
     """
-    newest_first = sorted(points, reverse=True)
-    proven = max(verified, default="")
-    reasons = _kept(newest_first, retention)
+    newest_first, sound = sorted(points, reverse=True), set(verified)
+    proven = max(sound, default="")
+    reasons = _kept([point for point in newest_first if point in sound], retention)
     told = []
     for point in newest_first:
         if point == proven:
@@ -48,8 +49,10 @@ def fates(points: Iterable[str], retention: Retention, verified: Iterable[str]) 
             told.append(Fate(point, kept=True, why="no newer point has been verified"))
         elif point in reasons:
             told.append(Fate(point, kept=True, why=reasons[point]))
-        else:
+        elif point in sound:
             told.append(Fate(point, kept=False, why="beyond every period of its retention"))
+        else:
+            told.append(Fate(point, kept=False, why="it is not verified, and a newer point is"))
     return tuple(told)
 
 

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
-from platform_ops.backups.errors import Contradiction, Corrupt, SourceTrouble
+from platform_ops.backups.errors import Contradiction, SourceTrouble
 from platform_ops.systems.object_store.models import Known
 from tests.unit.backups.bucket_world import World
 from tests.unit.backups.s3 import Refusal
@@ -271,74 +272,7 @@ def test_an_etag_that_is_no_md5_is_believed_the_second_time(world: World, tmp_pa
     assert world.drill(world.back_up(), tmp_path).differences == ()
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda body: body[:-1] + bytes([body[-1] ^ 1]), "has other bytes"),
-        (lambda body: body[:-5], "bytes instead of"),
-    ],
-)
-@pytest.mark.parametrize("encrypted", [True, False])
-def test_a_changed_content_is_found_and_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: Any, said: str, encrypted: bool
-) -> None:
-    world = World(monkeypatch, encrypted=encrypted)
-    for number in range(3):
-        world.s3.put("shop", f"k{number}", f"content {number}".encode())
-    manifest = world.begin()
-    key = world.spoil(change, 1)
-    with pytest.raises(Corrupt, match=f"{key} {said}|{key} has"):
-        world.verify(manifest)
-    with pytest.raises(Corrupt, match=key):
-        world.drill(manifest, tmp_path)
-    assert sorted(world.s3.buckets) == ["backups", "shop"]
-
-
-def test_a_missing_and_two_swapped_contents_are_found_and_named(world: World, tmp_path: Path) -> None:
-    for number in range(3):
-        world.s3.put("shop", f"k{number}", f"content {number}".encode())
-    manifest = world.begin()
-    one, other, lost = world.contents()
-    bodies = [world.s3.newest("backups", key).body for key in (one, other)]
-    world.s3.put("backups", one, bodies[1])
-    world.s3.put("backups", other, bodies[0])
-    world.s3.buckets["backups"].keys.pop(lost)
-    with pytest.raises(Corrupt) as caught:
-        world.verify(manifest)
-    assert caught.value.facts["objects"] == [one, other, lost]
-    with pytest.raises(Exception, match="shop-data/contents/"):
-        world.drill(manifest, tmp_path)
-
-
-def test_what_was_found_damaged_is_stored_anew(world: World, tmp_path: Path) -> None:
-    for number in range(4):
-        world.s3.put("shop", f"k{number}", f"content {number}".encode())
-    manifest = world.begin()
-    world.spoil(lambda body: body[:-1] + b"!", 0)
-    world.spoil(lambda body: body[:-1], 1)
-    world.s3.buckets["backups"].keys.pop(world.contents()[2])
-    with pytest.raises(Corrupt, match="3 of the 4"):
-        world.verify(manifest)
-    healed = world.back_up()
-    assert healed.state["added"] == 3
-    assert "3 contents" in " ".join(world.notes)
-    assert world.drill(healed, tmp_path).differences == ()
-
-
-def test_a_damaged_list_is_not_built_on(world: World) -> None:
-    world.s3.put("shop", "k", b"x")
-    first = world.back_up()
-    second = world.back_up()
-    key = world.points.key(second.point, second.place, "objects.jsonl.zst.age")
-    world.s3.put("backups", key, world.s3.newest("backups", key).body[:-1])
-    third = world.begin()
-    assert third.state["built_on"] == first.point
-    assert second.point in " ".join(world.notes)
-
-
 def test_with_another_key_all_is_stored_anew(world: World, tmp_path: Path) -> None:
-    import pyrage
-
     world.s3.put("shop", "k", b"x")
     world.back_up()
     world.key = str(pyrage.x25519.Identity.generate())
@@ -346,6 +280,27 @@ def test_with_another_key_all_is_stored_anew(world: World, tmp_path: Path) -> No
     assert manifest.state["built_on"] is None
     assert len(world.contents()) == 2
     assert world.drill(manifest, tmp_path).differences == ()
+
+
+def test_for_other_recipients_all_is_stored_anew(world: World, tmp_path: Path) -> None:
+    world.s3.put("shop", "a", b"some bytes")
+    world.back_up()
+    new = pyrage.x25519.Identity.generate()
+    world.recipients, world.identity = (str(new.to_public()),), str(new)
+    second = world.back_up()
+    assert second.state["added"] == 1
+    assert any("recipients" in note for note in world.notes)
+    assert world.drill(second, tmp_path).differences == ()
+    assert world.back_up().state["added"] == 0
+    assert world.notes == []
+
+
+def test_the_order_of_recipients_changes_nothing(world: World) -> None:
+    world.recipients = (*world.recipients, str(pyrage.x25519.Identity.generate().to_public()))
+    world.s3.put("shop", "a", b"some bytes")
+    world.back_up()
+    world.recipients = world.recipients[::-1]
+    assert world.back_up().state["added"] == 0
 
 
 def test_without_a_key_nothing_encrypted_is_begun(world: World) -> None:

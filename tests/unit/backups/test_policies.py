@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from platform_ops.backups.policies import check, longest
+from platform_ops.backups.kinds.shape import Shares
+from platform_ops.backups.kinds.table import KINDS
+from platform_ops.backups.policies import SHARING, check, longest
 from platform_ops.backups.sources import Retention, Tier
 from platform_ops.systems.object_store.models import BucketRules
 
@@ -28,6 +30,8 @@ def test_a_sound_source_is_told_nothing(source) -> None:
         ({"lock": days(7)}, SOUND, BOTH, "has no default retention"),
         ({"lock": days(7)}, BucketRules(True, days(3), None), BOTH, "locks for 3 days"),
         ({}, BucketRules(True, None, days(10)), BOTH, "deletes after 10 days"),
+        ({}, BucketRules(True, None, days(0)), BOTH, "deletes after 0 days"),
+        ({"kind": "bucket"}, BucketRules(True, None, days(9999)), BOTH, "its first one stored"),
         ({"drill_every": days(60)}, SOUND, BOTH, "no point is kept for that long"),
         ({}, SOUND, (), "names no recipient"),
     ],
@@ -54,6 +58,13 @@ def test_what_is_unwise_is_told(changed, fields, rules: BucketRules, recipients,
 
 def test_a_lock_that_fits_is_fine(changed) -> None:
     assert check(changed(lock=days(7)), BucketRules(True, days(7), days(400)), BOTH).contradictions == ()
+
+
+def test_the_kinds_that_share_contents_are_known(changed) -> None:
+    what = {"bucket": "b", "databases": ["d"], "path": "/p", "project": "g/p", "projects": ["g/p"], "group": "g"}
+    made = {name: kind(changed(kind=name, what=what, connection="c")) for name, kind in KINDS.items()}
+    shares = {name for name, kind in made.items() if isinstance(kind, Shares)}
+    assert shares == SHARING
 
 
 def test_how_old_the_oldest_point_becomes() -> None:

@@ -1,6 +1,7 @@
 """What goes and what stays, whoever else is at work and wherever somebody dies."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -9,7 +10,7 @@ import pytest
 
 from platform_ops.backups.contents import listed
 from platform_ops.backups.errors import Corrupt, GivenUp
-from platform_ops.backups.points import CLAIM, MANIFEST, VERIFIED
+from platform_ops.backups.points import CLAIM, MANIFEST, VERIFIED, sha256, write_manifest
 from platform_ops.backups.sources import Retention
 from platform_ops.common.errors import NotFound
 from tests.unit.backups.bucket_world import DAILY, World
@@ -131,6 +132,85 @@ def test_a_damaged_list_lets_no_content_go(world: World) -> None:
     with pytest.raises(Corrupt, match=key):
         world.prune(TWO_DAYS)
     assert world.contents() == before
+
+
+def alter(world: World, point: str) -> None:
+    """Have a manifest say that its point is of another place, and needs no contents."""
+    manifest = replace(world.points.manifest(point)[0], place="elsewhere", members=(), contents=None)
+    world.s3.put("backups", world.points.key(point, MANIFEST), write_manifest(manifest))
+
+
+def garble(world: World, point: str) -> None:
+    world.s3.put("backups", world.points.key(point, MANIFEST), b"no manifest")
+
+
+def spoil_note(world: World, point: str) -> None:
+    world.s3.put("backups", world.points.key(point, VERIFIED), b"\xff no note")
+
+
+@pytest.mark.parametrize("spoil", [alter, garble, spoil_note])
+def test_on_a_manifest_that_is_not_the_verified_one_nothing_is_deleted(
+    world: World, spoil: Callable[[World, str], None]
+) -> None:
+    for number in (0, 1, 24, 25, 48):
+        change(world, number)
+        world.back_up(number)
+    spoil(world, world.name_of(25))
+    parts, before = world.points.parts(world.name_of(25)), world.contents()
+    done = world.prune(TWO_DAYS)
+    # It stays beside those that stand for their days, and the others go all the same.
+    assert world.points.all() == [world.name_of(number) for number in (48, 25, 24)]
+    assert world.points.parts(world.name_of(25)) == parts
+    assert (done.contents, world.contents()) == (0, before)
+    assert world.name_of(25) in done.waits
+    assert world.name_of(24) not in done.waits
+    for number in (72, 96):
+        change(world, number)
+        world.back_up(number)
+    # When its time is over it goes, and contents are looked at again.
+    assert world.prune(TWO_DAYS).waits == ""
+    assert set(world.contents()) == needed(world)
+
+
+def test_while_the_newest_point_is_not_verified_no_content_goes(world: World) -> None:
+    for number in (0, 24):
+        change(world, number)
+        world.back_up(number)
+    change(world, 25)
+    world.begin(25)
+    before = world.contents()
+    done = world.prune()
+    assert world.points.all() == [world.name_of(25), world.name_of(24)]
+    assert (done.contents, world.contents()) == (0, before)
+    assert world.name_of(25) in done.waits
+
+
+def test_a_point_with_contents_and_no_list_of_them_lets_no_content_go(world: World) -> None:
+    for number in (0, 24):
+        change(world, number)
+        world.back_up(number)
+    point = world.name_of(24)
+    body = write_manifest(replace(world.points.manifest(point)[0], members=()))
+    world.s3.put("backups", world.points.key(point, MANIFEST), body)
+    world.points.note(point, VERIFIED, {"manifest_sha256": sha256(body)})
+    before = world.contents()
+    done = world.prune()
+    assert (done.contents, world.contents()) == (0, before)
+    assert point in done.waits
+
+
+def test_uploads_to_what_goes_are_aborted_and_others_are_not(world: World) -> None:
+    for number in (0, 24):
+        change(world, number)
+        world.back_up(number)
+    world.points.note(world.name_of(1), f"{CLAIM}x.json", {"base": None})
+    for number in (0, 1, 24, 25):
+        key = world.points.key(world.name_of(number), "00000000", "objects.jsonl.zst.age")
+        world.points.hook.client._create_multipart_upload("backups", key, {})
+    done = world.prune()
+    assert done.half == [world.name_of(1)]
+    left = {key.split("/")[1] for _, key, _, _ in world.s3.uploads.values()}
+    assert left == {world.name_of(24), world.name_of(25)}
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -46,6 +46,25 @@ def test_nothing_goes_before_a_newer_one_is_verified() -> None:
     assert stays == [*points[:2:-1], points[2]]
 
 
+def test_a_point_that_was_not_verified_stands_for_no_period() -> None:
+    points = [point_id(START + timedelta(hours=hour), f"run {hour}") for hour in (0, 1, 24, 25, 48)]
+    assert kept(points, Retention(3, 0, 0, 0), verified=[points[0], points[2], points[4]]) == points[::-2]
+    told = fates(points, Retention(3, 0, 0, 0), [points[0], points[2], points[4]])
+    assert {fate.why for fate in told if not fate.kept} == {"it is not verified, and a newer point is"}
+
+
+@given(
+    hours=st.lists(st.integers(0, 10_000), unique=True, max_size=40),
+    numbers=st.tuples(*[st.integers(0, 5)] * 4),
+    verified=st.sets(st.integers(0, 39)),
+)
+def test_unverified_points_take_no_place_from_verified_ones(hours, numbers, verified) -> None:
+    points = [point_id(START + timedelta(hours=hour), str(hour)) for hour in hours]
+    proven = [points[index] for index in verified if index < len(points)]
+    stays = kept(points, Retention(*numbers), proven)
+    assert [point for point in stays if point in proven] == kept(proven, Retention(*numbers))
+
+
 @given(
     hours=st.lists(st.integers(0, 10_000), unique=True, max_size=40),
     numbers=st.tuples(*[st.integers(0, 5)] * 4),

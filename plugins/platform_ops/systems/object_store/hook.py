@@ -226,8 +226,10 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
             status = self.client.get_bucket_versioning(bucket).status
         lock = self._rule(lambda: self.client.get_object_lock_config(bucket))
         cycle = self._rule(lambda: self.client.get_bucket_lifecycle(bucket))
-        days = [rule.expiration.days for rule in (cycle.rules if cycle else ()) if rule.status == "Enabled"
-                and rule.expiration and rule.expiration.days]  # fmt: skip
+        expiring = [rule.expiration for rule in (cycle.rules if cycle else ()) if rule.status == "Enabled"
+                    and rule.expiration and (rule.expiration.days or rule.expiration.date)]  # fmt: skip
+        # From a rule's date on, what is written goes at once.
+        days = [expiration.days or 0 for expiration in expiring]
         return BucketRules(
             versioning=status == "Enabled",
             lock=timedelta(days=lock.duration * (365 if lock.duration_unit == "Years" else 1))

@@ -151,10 +151,11 @@ def test_a_wrong_secret_is_no_missing_permission() -> None:
 
 
 class Settings(Pool):
-    """A bucket with a retention and without lifecycle rules."""
+    """A bucket with a retention, and with lifecycle rules where some are given."""
 
-    def __init__(self, retention: str) -> None:
+    def __init__(self, retention: str, lifecycle: str = "") -> None:
         super().__init__(200)
+        self.lifecycle = lifecycle
         self.retention = f"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode>{retention}</DefaultRetention></Rule>"
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
@@ -162,7 +163,7 @@ class Settings(Pool):
         self.status, self.body = {
             "versioning": (200, b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"),
             "object-lock": (200, f"{lock}</ObjectLockConfiguration>".encode()),
-            "lifecycle": (501, error("NotImplemented")),
+            "lifecycle": (200, self.lifecycle.encode()) if self.lifecycle else (501, error("NotImplemented")),
         }[urlsplit(url).query.rstrip("=")]
         return super().urlopen(method, url, redirect=redirect, **options)
 
@@ -171,3 +172,19 @@ class Settings(Pool):
 def test_a_retention_is_told_in_days_and_a_store_without_lifecycle_rules_is_fine(retention: str, days: int) -> None:
     rules = ObjectStoreHook(pool=Settings(retention)).rules("backups")
     assert rules == BucketRules(versioning=True, lock=timedelta(days=days), expires=None)
+
+
+@pytest.mark.parametrize(
+    ("status", "expiration", "days"),
+    [
+        ("Enabled", "<Days>30</Days>", 30),
+        ("Enabled", "<Date>2030-01-01T00:00:00.000Z</Date>", 0),
+        ("Disabled", "<Date>2030-01-01T00:00:00.000Z</Date>", None),
+        ("Enabled", "<ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker>", None),
+    ],
+)
+def test_what_a_lifecycle_rule_leaves_alive(status: str, expiration: str, days: int | None) -> None:
+    rule = f"<Status>{status}</Status><Filter><Prefix></Prefix></Filter><Expiration>{expiration}</Expiration>"
+    lifecycle = f"<LifecycleConfiguration><Rule>{rule}</Rule></LifecycleConfiguration>"
+    expires = ObjectStoreHook(pool=Settings("<Days>3</Days>", lifecycle)).rules("backups").expires
+    assert expires == (None if days is None else timedelta(days=days))
