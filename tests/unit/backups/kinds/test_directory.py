@@ -218,8 +218,9 @@ def test_the_file_that_takes_anothers_name_is_backed_up_whole(
 
 
 def test_a_hard_link_whose_first_name_vanishes_keeps_its_content(
-    source, scratch: Path, monkeypatch: pytest.MonkeyPatch
+    source, tree: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tree / "third").hardlink_to(tree / "same")
     with monkeypatch.context() as patched:
         meanwhile(patched, lambda path: path.unlink(), before="same")
         found: Any = read(source)
