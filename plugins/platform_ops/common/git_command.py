@@ -13,6 +13,8 @@ from platform_ops.common.errors import AuthenticationFailed, FailNow, NotFound, 
 from platform_ops.common.fail_points import around_change
 
 GIT_SECONDS = 120.0
+WHOLE_SECONDS = 6 * 3600.0
+"""For all of a repository; a network that stands still ends it sooner (``http.lowSpeedTime``)."""
 
 _CLOSED = {
     "GIT_TERMINAL_PROMPT": "0",
@@ -75,6 +77,7 @@ def git(
     environment: Mapping[str, str],
     stdin: str | None = None,
     accept: Sequence[int] = (0,),
+    seconds: float = GIT_SECONDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run git in a folder and return what it printed.
 
@@ -92,11 +95,11 @@ def git(
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",
-                timeout=GIT_SECONDS,
+                timeout=seconds,
                 check=False,
             )
     except subprocess.TimeoutExpired as error:
-        raise Unreachable(f"git {arguments[0]} for {what} took longer than {GIT_SECONDS:.0f} s.") from error
+        raise Unreachable(f"git {arguments[0]} for {what} took longer than {seconds:.0f} s.") from error
     if done.returncode not in accept:
         raise _classify(arguments[0], what, done.stderr + done.stdout)
     return done

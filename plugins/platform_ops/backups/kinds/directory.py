@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import hashlib
 import json
@@ -9,8 +10,9 @@ import os
 import platform
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -23,7 +25,7 @@ from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading, Selection
 from platform_ops.backups.points import Manifest
 from platform_ops.backups.sources import Source
 from platform_ops.backups.streams import CHUNK, Writer
-from platform_ops.common.errors import NotFound
+from platform_ops.common.errors import FailNow, NotFound
 
 FILES = "files.tar"
 INDEX = "index.jsonl"
@@ -31,10 +33,23 @@ NAMED = 20
 """How many files a sentence names."""
 
 Entry = dict[str, Any]
+_Identity = tuple[int, int]
+"""Device and number of a file."""
+
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL})
+"""What the system says of a name that something else has now: a link, a socket, no link."""
 
 
 class DirectoryMissing(NotFound):
     """The directory does not exist, or is none."""
+
+
+class FileUnreadable(FailNow):
+    """The account of this task may not read a file."""
+
+
+class _Gone(Exception):
+    """A file vanished, or something else took its name."""
 
 
 class Directory:
@@ -64,13 +79,15 @@ class Directory:
         changed: list[str] = []
         gone: list[str] = []
         left_out: list[str] = []
-        links: dict[tuple[int, int], str] = {}
+        links: dict[_Identity, str] = {}
+        folders: dict[str, _Identity] = {}
         stream = cast("IO[bytes]", _Out(out))
         with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8", bufsize=CHUNK) as tar:
-            for path in self._walk():
+            for place in self._walk(folders):
+                path = place.path
                 try:
-                    entry = _add(tar, self._root, path, links, changed)
-                except FileNotFoundError:
+                    entry = _add(tar, place, links, folders, changed)
+                except _Gone:
                     gone.append(path)
                     continue
                 if entry is None:
@@ -84,32 +101,37 @@ class Directory:
             f"{len(found)} of its files {words}: {_some(found)}."
             for found, words in (
                 (changed, "changed while they were read; this point holds them as they were found"),
-                (gone, "vanished while the directory was read"),
+                (gone, "vanished, or became something else, while the directory was read"),
                 (left_out, "are neither files, folders nor links, and are left out"),
             )
             if found
         ]
 
-    def _walk(self) -> Iterator[str]:
-        """Yield the paths below the root, in an order that equal trees share."""
+    def _walk(self, recorded: Mapping[str, _Identity]) -> Iterator[_Place]:
+        """Yield what is below the root, in an order that equal trees share.
+
+        :param recorded: the folders that were put into the tar; into others it does not descend.
+        """
         waiting = [""]
         while waiting:
             folder = waiting.pop()
             try:
-                with os.scandir(self._root / folder) as listed:
-                    found = sorted(listed, key=lambda entry: os.fsencode(entry.name))
-            except FileNotFoundError:
-                # It vanished meanwhile; the tar reports nothing of it.
+                number = _open_folder(self._root, folder, recorded.get(folder))
+            except _Gone:
+                # The tar has it, empty.
                 continue
-            folders = []
-            for entry in found:
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if any(fnmatch.fnmatchcase(path, pattern) for pattern in self._exclude):
-                    continue
-                yield path
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(path)
-            waiting += reversed(folders)
+            try:
+                with os.scandir(number) as listed:
+                    names = sorted((entry.name for entry in listed), key=os.fsencode)
+                found = [_Place(self._root, f"{folder}/{name}" if folder else name, name, number) for name in names]
+                found = [place for place in found if not self._excluded(place.path)]
+                yield from found
+            finally:
+                os.close(number)
+            waiting += [place.path for place in reversed(found) if place.path in recorded]
+
+    def _excluded(self, path: str) -> bool:
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self._exclude)
 
     def restore(self, point: OpenPoint, target: Path) -> None:
         """Extract the tar."""
@@ -189,38 +211,118 @@ class _Out:
         return self._out.write(data)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where something was listed.
+
+    :param within: the open folder that has it; by its path, a link could have taken the place of a folder above.
+    """
+
+    root: Path
+    path: str
+    name: str
+    within: int
+
+    def stat(self) -> os.stat_result:
+        with _reached(self.root, self.path):
+            return os.stat(self.name, dir_fd=self.within, follow_symlinks=False)
+
+    def leads_to(self) -> str:
+        with _reached(self.root, self.path):
+            return os.readlink(self.name, dir_fd=self.within)
+
+    @contextmanager
+    def open(self) -> Iterator[Any]:
+        with _reached(self.root, self.path):
+            # Without waiting: it may have become a pipe, which nobody writes to.
+            number = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.within)
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise _Gone(self.path)
+        with os.fdopen(number, "rb", buffering=0) as file:
+            yield file
+
+
+@contextmanager
+def _reached(root: Path, path: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise FileUnreadable(
+            f"{_shown(str(root / path))} may not be read by the account of this task ({error.strerror}), and a backup "
+            "without it would not be whole. Give the account leave to read it, or exclude it in the catalogue."
+        ) from error
+    except OSError as error:
+        if error.errno in _GONE:
+            raise _Gone(path) from error
+        raise
+
+
+def _open_folder(root: Path, folder: str, recorded: _Identity | None) -> int:
+    """Open a folder, if it still is the one that was recorded; the root may be a link."""
+    with _reached(root, folder):
+        number = os.open(root / folder, os.O_RDONLY | os.O_DIRECTORY)
+    if recorded is None or _identity(os.fstat(number)) == recorded:
+        return number
+    os.close(number)
+    raise _Gone(folder)
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return found.st_dev, found.st_ino
+
+
 def _add(
-    tar: tarfile.TarFile, root: Path, path: str, links: dict[tuple[int, int], str], changed: list[str]
+    tar: tarfile.TarFile,
+    place: _Place,
+    links: dict[_Identity, str],
+    folders: dict[str, _Identity],
+    changed: list[str],
 ) -> Entry | None:
     """Write one file into the tar and return its line of the index; None for what can't be backed up."""
-    full = root / path
-    found = full.lstat()
-    info = tar.gettarinfo(str(full), arcname=path)
-    # Names of people differ between machines; numbers are what the file system keeps.
-    info.uname = info.gname = ""
-    info.pax_headers = {"mtime": str(Decimal(found.st_mtime_ns).scaleb(-9))}
-    entry: Entry = {"path": path, "mode": stat.S_IMODE(found.st_mode), "mtime_ns": found.st_mtime_ns}
+    found = place.stat()
     if stat.S_ISDIR(found.st_mode):
-        tar.addfile(info)
-        return entry | {"type": "folder"}
+        tar.addfile(_header(place.path, found, tarfile.DIRTYPE))
+        folders[place.path] = _identity(found)
+        return _entry(place.path, found) | {"type": "folder"}
     if stat.S_ISLNK(found.st_mode):
-        tar.addfile(info)
-        return entry | {"type": "link", "to": info.linkname}
+        to = place.leads_to()
+        tar.addfile(_header(place.path, found, tarfile.SYMTYPE, to))
+        return _entry(place.path, found) | {"type": "link", "to": to}
     if not stat.S_ISREG(found.st_mode):
         return None
-    first = links.setdefault((found.st_dev, found.st_ino), path) if found.st_nlink > 1 else path
-    if first != path:
-        info.type, info.linkname, info.size = tarfile.LNKTYPE, first, 0
-        tar.addfile(info)
-        return entry | {"type": "same", "to": first}
-    info.type, info.linkname, info.size = tarfile.REGTYPE, "", found.st_size
-    with full.open("rb", buffering=0) as file:
+    first = links.get(_identity(found))
+    if first is not None and found.st_nlink > 1:
+        tar.addfile(_header(place.path, found, tarfile.LNKTYPE, first))
+        return _entry(place.path, found) | {"type": "same", "to": first}
+    with place.open() as file:
+        # Of what was opened: another file may have taken the name.
+        found = os.fstat(file.fileno())
+        info = _header(place.path, found, tarfile.REGTYPE)
+        info.size = found.st_size
         content = _Exactly(file, info.size)
         tar.addfile(info, cast("IO[bytes]", content))
         after = os.fstat(file.fileno())
+    if found.st_nlink > 1:
+        # Not before: what vanishes must be no other name's content.
+        links.setdefault(_identity(found), place.path)
     if content.short or (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
-        changed.append(path)
-    return entry | {"type": "file", "size": info.size, "sha256": content.sha256}
+        changed.append(place.path)
+    return _entry(place.path, found) | {"type": "file", "size": info.size, "sha256": content.sha256}
+
+
+def _entry(path: str, found: os.stat_result) -> Entry:
+    return {"path": path, "mode": stat.S_IMODE(found.st_mode), "mtime_ns": found.st_mtime_ns}
+
+
+def _header(path: str, found: os.stat_result, kind: bytes, to: str = "") -> tarfile.TarInfo:
+    """Make it of one look at the file: a second one may find something else."""
+    info = tarfile.TarInfo(path)
+    # Names of people differ between machines; numbers are what the file system keeps.
+    info.mode, info.uid, info.gid = stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+    info.type, info.linkname = kind, to
+    info.pax_headers = {"mtime": str(Decimal(found.st_mtime_ns).scaleb(-9))}
+    return info
 
 
 class _Exactly:

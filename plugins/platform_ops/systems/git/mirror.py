@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-from platform_ops.common.git_command import GIT_SECONDS, git, git_environment
+from platform_ops.common.git_command import GIT_SECONDS, WHOLE_SECONDS, git, git_environment
 from platform_ops.systems.git.errors import GitFailed
 
 _CHUNK = 256 * 1024
@@ -30,8 +31,9 @@ class Mirror:
         self._folder = folder
         self._environment = environment or git_environment()
 
-    def _git(self, *arguments: str) -> str:
-        return git(self._folder, arguments, what=str(self._folder), environment=self._environment).stdout
+    def _git(self, *arguments: str, seconds: float = GIT_SECONDS) -> str:
+        done = git(self._folder, arguments, what=str(self._folder), environment=self._environment, seconds=seconds)
+        return done.stdout
 
     def clone(self, address: str) -> None:
         """Fetch everything the remote shows into this new folder."""
@@ -42,6 +44,7 @@ class Mirror:
             ["fetch", "--quiet", "--no-tags", "--end-of-options", address, "+refs/*:refs/*"],
             what=address,
             environment=self._environment,
+            seconds=WHOLE_SECONDS,
         )
         head = git(
             self._folder, ["ls-remote", "--symref", "--", address, "HEAD"], what=address, environment=self._environment
@@ -67,25 +70,28 @@ class Mirror:
 
         :raises GitFailed: git could not read an object.
         """
-        program = subprocess.Popen(
-            ["git", "bundle", "create", "--quiet", "-", "--all"],
-            cwd=self._folder,
-            env=dict(self._environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        printed, complained = cast("IO[bytes]", program.stdout), cast("IO[bytes]", program.stderr)
-        try:
-            while data := printed.read(_CHUNK):
-                out.write(data)
-            said = complained.read().decode(errors="replace")
-            if program.wait(GIT_SECONDS):
-                raise GitFailed(f"git bundle of {self._folder} failed: {said.strip()[-400:]}")
-        finally:
-            program.kill()
-            program.wait()
-            printed.close()
-            complained.close()
+        # A file: a pipe that nobody empties would stop git.
+        with tempfile.TemporaryFile() as complaints:
+            program = subprocess.Popen(
+                ["git", "bundle", "create", "--quiet", "-", "--all"],
+                cwd=self._folder,
+                env=dict(self._environment),
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+            )
+            printed = cast("IO[bytes]", program.stdout)
+            try:
+                while data := printed.read(_CHUNK):
+                    out.write(data)
+                code = program.wait(GIT_SECONDS)
+            finally:
+                program.kill()
+                program.wait()
+                printed.close()
+            if code:
+                complaints.seek(0)
+                said = complaints.read().decode(errors="replace").strip()
+                raise GitFailed(f"git bundle of {self._folder} failed: {said[-400:]}")
 
     def restore(self, bundle: Path, head: str) -> None:
         """Fetch every ref of a bundle into this new folder.
@@ -94,7 +100,9 @@ class Mirror:
         """
         self._folder.mkdir()
         self._git("init", "--quiet", "--bare", "--template=")
-        self._git("fetch", "--quiet", "--no-tags", "--end-of-options", str(bundle), "+refs/*:refs/*")
+        self._git(
+            "fetch", "--quiet", "--no-tags", "--end-of-options", str(bundle), "+refs/*:refs/*", seconds=WHOLE_SECONDS
+        )
         if head:
             self._git("symbolic-ref", "HEAD", head)
 
@@ -106,6 +114,10 @@ class Mirror:
             what=str(self._folder),
             environment=self._environment,
             accept=range(64),
+            seconds=WHOLE_SECONDS,
         )
+        if not done.returncode:
+            # What it says then is no fault, as of a default branch that nobody has pushed.
+            return []
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        return said or ([f"exit code {done.returncode}"] if done.returncode else [])
+        return said or [f"exit code {done.returncode}"]

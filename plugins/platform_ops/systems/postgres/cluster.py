@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ LONGEST_SOCKET = 107
 """Bytes that a socket's path may have (unix(7), sun_path)."""
 
 LOG = "server.log"
+_OF_ROWS = re.compile(r"\b(DETAIL|CONTEXT|STATEMENT|QUERY):  ")
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -174,6 +176,8 @@ class Cluster:
     def _last_words(self) -> str:
         log = self._folder / LOG
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        # Lines that go on begin with a tab; what they and these say may be of rows.
+        lines = [line for line in lines if not line.startswith("\t") and not _OF_ROWS.search(line)]
         return " / ".join(lines[-5:])[:600] or "without a word"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -168,5 +169,22 @@ def classify(what: str, said: str, otherwise: type[PlatformError] = ProgramFaile
     What the client finds is in English; a server speaks the language it is set to, and then counts as ``otherwise``.
     """
     kind = next((kind for sign, kind in _SIGNS if sign in said), otherwise)
+    return kind(f"{what} failed: {' / '.join(without_rows(said)[-4:])[:600] or 'without a word'}")
+
+
+_BEGIN = re.compile(r"(pg_\w+|psql|initdb)(:<?\w+>?:\d+)?: |connection to server |\s+Is the server running ")
+"""How a line begins that a program or libpq wrote; other lines go on with what a server said."""
+
+_OF_ROWS = re.compile(r"(?i)(?:^|: |\s)(detail:  |context:|statement:|line \d+:|key \(|(command|query) was: )")
+_VALUE = re.compile(r"(?<=: )\".*|(?<=\bvalue )\".*?\"|(?<=string at or near )\".*")
+"""A value within an error's first line; names stand elsewhere."""
+
+
+def without_rows(said: str) -> list[str]:
+    """Return the lines of an error that show no value of a database: a server adds rows, keys and statements.
+
+    Whose row has many lines is not known, so only lines that begin something are kept, or the first where none does.
+    """
     lines = [line for line in said.strip().splitlines() if line.strip()]
-    return kind(f"{what} failed: {' / '.join(lines[-4:])[:600] or 'without a word'}")
+    kept = [line for line in lines if _BEGIN.match(line)] or lines[:1]
+    return [_VALUE.sub('"…"', line) for line in kept if not _OF_ROWS.search(line)]

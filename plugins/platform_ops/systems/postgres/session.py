@@ -11,9 +11,8 @@ from typing import Any, Self
 from platform_ops.common.errors import PlatformError
 from platform_ops.systems.postgres.errors import LoginRefused, QueryFailed, ServerGone
 from platform_ops.systems.postgres.models import Server
-from platform_ops.systems.postgres.programs import classify
+from platform_ops.systems.postgres.programs import classify, without_rows
 
-SHOWN = 200
 _SETTINGS = {
     # Nothing that a database or a role sets may change how a value is written.
     "search_path": "",
@@ -143,7 +142,8 @@ class Session:
                     f"The account {self._server.user} may not read all of {self._where}: {_line(error)}. "
                     "Grant it pg_read_all_data."
                 ) from error
-            raise QueryFailed(f"{self._where} does not take a query: {_line(error)}") from error
+            # Without the cause, which could show a row.
+            raise QueryFailed(f"{self._where} does not take a query: {_line(error)}") from None
 
     def gone(self) -> ServerGone:
         """Return the error for a server that took the snapshot with it."""
@@ -184,7 +184,7 @@ class Session:
             yield f"table {quoted}", f"{count} rows, checksum {int(total) % 2**64:016x}"
 
     def answer(self, query: str) -> str:
-        """Return what a query of the catalogue gives: how many rows, the first of them, and the sha256 of all.
+        """Return what a query of the catalogue gives: how many rows, and the sha256 of all.
 
         :raises QueryFailed: the database does not take it.
         """
@@ -197,8 +197,7 @@ class Session:
             with suppress(PlatformError):
                 self.rows("SELECT pg_catalog.set_config('search_path', '', false)")
         digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
-        first = f", first {rows[0][:SHOWN]}" if rows else ""
-        return f"{len(rows)} rows, sha256 {digest}{first}"
+        return f"{len(rows)} rows, sha256 {digest}"
 
     def roles(self) -> Iterator[tuple[str, str]]:
         """Yield each role of the server and what it may do; passwords are not looked at."""
@@ -223,4 +222,4 @@ def _quoted(name: str) -> str:
 
 
 def _line(error: BaseException) -> str:
-    return " / ".join(str(error).strip().splitlines()[:2])[:300]
+    return " / ".join(without_rows(str(error)))[:300]

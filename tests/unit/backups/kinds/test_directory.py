@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import stat
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from platform_ops.backups.kinds.directory import FILES, INDEX, Directory, DirectoryMissing
+from platform_ops.backups.kinds.directory import FILES, INDEX, Directory, DirectoryMissing, FileUnreadable
 
 
 @dataclass
@@ -116,31 +118,46 @@ def test_every_difference_is_named(source, scratch: Path, spoil: Any, words: str
 
 def test_what_is_no_file_is_left_out_and_told(source, tree: Path) -> None:
     os.mkfifo(tree / "pipe")
+    os.mknod(tree / "listens", stat.S_IFSOCK | 0o600)
     found = read(source)
-    assert found.state["left_out"] == 1
-    assert "pipe" in found.notes[0]
+    assert found.state["left_out"] == 2
+    assert "listens, pipe" in found.notes[0]
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
-    """Let something happen when the first file has been opened."""
-    real, done = Path.open, []
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Any, *, before: str = "") -> None:
+    """Let something happen when the first file has been opened, or before the one of a name is."""
+    real, done = os.open, []
 
-    def opened(path: Path, *arguments: Any, **options: Any) -> Any:
-        file = real(path, *arguments, **options)
-        if not done:
+    def opened(name: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        folder = options.get("dir_fd")
+        path = Path(f"/proc/self/fd/{folder}").readlink() / name if folder is not None else Path(name)
+        due = path.name == before if before else not flags & os.O_DIRECTORY
+        if before and due and not done:
             done.append(path)
             happens(path)
-        return file
+        number = real(name, flags, *arguments, **options)
+        if due and not done:
+            done.append(path)
+            happens(path)
+        return number
 
-    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr(os, "open", opened)
 
 
 @pytest.mark.parametrize("content", ["", "much longer than it was\n" * 1000])
 def test_a_file_that_changes_while_it_is_read_is_told(
     source, tree: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
+    real, done = tarfile.TarFile.addfile, []
+
+    def added(tar: Any, info: tarfile.TarInfo, file: Any = None) -> None:
+        if file and not done:
+            done.append(info)
+            (tree / info.name).write_text(content)
+        real(tar, info, file)
+
     with monkeypatch.context() as patched:
-        meanwhile(patched, lambda path: path.write_bytes(content.encode()))
+        patched.setattr(tarfile.TarFile, "addfile", added)
         found: Any = read(source)
     assert found.state["changed"] == 1
     assert "changed while they were read" in found.notes[0]
@@ -161,3 +178,102 @@ def test_a_file_that_vanishes_is_told(source, tree: Path, monkeypatch: pytest.Mo
 def test_a_directory_that_is_not_there_is_named(changed) -> None:
     with pytest.raises(DirectoryMissing, match="/no/such"):
         read(changed(what={"path": "/no/such"}))
+
+
+def taken_by(make: Any) -> Any:
+    """Let something else take a name."""
+
+    def happens(path: Path) -> None:
+        path.rename(path.with_name("elsewhere"))
+        make(path)
+
+    return happens
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/etc/passwd"), lambda path: path.mkdir()])
+def test_a_file_whose_name_something_else_takes_is_told_and_not_waited_for(
+    source, tree: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    with monkeypatch.context() as patched:
+        meanwhile(patched, taken_by(make), before="empty")
+        found: Any = read(source)
+    assert found.state["vanished"] == 1
+    assert "folder/below/empty" in found.notes[0]
+    kind = Directory(source)
+    kind.restore(found, scratch)
+    assert kind.compare(found, scratch) == []
+
+
+def test_the_file_that_takes_anothers_name_is_backed_up_whole(
+    source, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        meanwhile(patched, taken_by(lambda path: path.write_text("new and longer")), before="empty")
+        found: Any = read(source)
+    assert found.notes == []
+    kind = Directory(source)
+    kind.restore(found, scratch)
+    assert kind.compare(found, scratch) == []
+    assert (scratch / "folder" / "below" / "empty").read_text() == "new and longer"
+
+
+def test_a_hard_link_whose_first_name_vanishes_keeps_its_content(
+    source, tree: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "third").hardlink_to(tree / "same")
+    with monkeypatch.context() as patched:
+        meanwhile(patched, lambda path: path.unlink(), before="same")
+        found: Any = read(source)
+    assert found.state["vanished"] == 1
+    kind = Directory(source)
+    kind.restore(found, scratch)
+    assert kind.compare(found, scratch) == []
+    assert (scratch / "folder" / "text").read_text() == "one\n"
+
+
+@pytest.mark.parametrize("at", ["below", "folder"])
+def test_a_folder_that_a_link_replaces_is_not_followed(
+    source, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "below").mkdir(parents=True)
+    (outside / "below" / "foreign").touch()
+    (outside / "foreign").touch()
+
+    def swap(_: Path) -> None:
+        path = next(path for path in (tree / at, tree / "folder" / at) if path.exists())
+        path.rename(tmp_path / "aside")
+        path.symlink_to(outside)
+
+    with monkeypatch.context() as patched:
+        meanwhile(patched, swap, before="below")
+        found = read(source)
+    assert b"foreign" not in found.parts[INDEX]
+
+
+def test_a_folder_that_was_not_recorded_is_not_entered(
+    source, tree: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.stat
+
+    def vanishing(name: Any, **options: Any) -> os.stat_result:
+        if name == "below" and "dir_fd" in options:
+            raise FileNotFoundError(2, "No such file or directory")
+        return real(name, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", vanishing)
+        found = read(source)
+    assert found.state["vanished"] == 1
+    assert b"below" not in found.parts[INDEX]
+
+
+@pytest.mark.parametrize("name", ["same", "folder", "folder/below/empty"])
+def test_what_may_not_be_read_is_named_with_the_next_step(source, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        meanwhile(patched, refuse, before=Path(name).name)
+        with pytest.raises(FileUnreadable, match=f"tree/{name} may not be read .*exclude it in the catalogue"):
+            read(source)

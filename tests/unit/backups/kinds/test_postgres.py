@@ -78,10 +78,10 @@ def test_nothing_runs_between_restore_and_comparison_or_after(shop: Server, targ
 
 
 SPOILT = {
-    "UPDATE stock.item SET price = price + 1e-12 WHERE id = 3": """table "stock"."item" is '500 rows, checksum""",
-    "DELETE FROM parent": """table "public"."parent" is '0 rows, checksum 0000000000000000' instead of '1 rows""",
+    "UPDATE stock.item SET price = price + 1e-12 WHERE id = 3": """table "stock"."item" has other rows or another answer: 500 rows instead of 500 rows.""",
+    "DELETE FROM parent": """table "public"."parent" has other rows or another answer: 0 rows instead of 1 rows.""",
     "DROP TABLE public.child": 'table "public"."child" is missing',
-    "CREATE TABLE extra (a int)": 'table "public"."extra" was not backed up, but is there: 0 rows',
+    "CREATE TABLE extra (a int)": 'table "public"."extra" was not backed up, but is there: 0 rows.',
     "DROP VIEW cheap": "Database 'shop': views is missing",
     "DROP FUNCTION twice": "Database 'shop': functions is missing",
     "ALTER TABLE stock.item DROP CONSTRAINT item_pkey": "Database 'shop': constraints is missing",
@@ -116,9 +116,7 @@ def test_the_catalogues_query_is_part_of_the_proof(shop: Server, target: Path) -
     with restored(target) as found:
         found.sql("UPDATE counter SET n = 6", "shop")
     (told,) = subject.compare(point, target)
-    assert told.startswith("The catalogue's query is")
-    assert "['6']" in told
-    assert "['5']" in told
+    assert told == "The catalogue's query has other rows or another answer: 1 rows instead of 1 rows."
     # A point is held against the query of its own day.
     other = kind("shop", query="SELECT 1")
     assert other.compare(point, target) == [told]

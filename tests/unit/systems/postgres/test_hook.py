@@ -2,6 +2,7 @@
 
 import json
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from platform_ops.common.errors import AuthenticationFailed
 from platform_ops.common.permissions import State
-from platform_ops.systems.postgres.errors import BadConnection, DatabaseMissing, LoginRefused, ServerGone
+from platform_ops.systems.postgres.errors import BadConnection, DatabaseMissing, LoginRefused, QueryFailed, ServerGone
 from platform_ops.systems.postgres.hook import PostgresHook
 from platform_ops.systems.postgres.models import Server
 from tests.postgres_server import Source
@@ -161,3 +162,20 @@ def test_the_order_of_rows_does_not_count_but_their_number_does(postgres: Source
             sums[database] = dict(session.contents())['table "public"."t"']
     assert sums["up"] == sums["down"]
     assert len(set(sums.values())) == 3
+
+
+def test_a_query_that_fails_shows_no_row(postgres: Source) -> None:
+    postgres.make("shop", "CREATE TABLE t AS SELECT 'my-secret'::text AS a")
+    for query in ("SELECT a::int FROM t", "SELECT (a || 1)::date FROM t", "SELECT a::json FROM t"):
+        with PostgresHook("pg").session("shop") as session, pytest.raises(QueryFailed) as failed:
+            session.answer(query)
+        assert "my-secret" not in "".join(traceback.format_exception(failed.value)), query
+
+
+def test_an_answer_shows_no_row_but_tells_answers_apart(postgres: Source) -> None:
+    postgres.make("shop")
+    with PostgresHook("pg").session("shop") as session:
+        one, other = session.answer("SELECT 'my-secret'"), session.answer("SELECT 'another'")
+    assert one.startswith("1 rows, sha256 ")
+    assert one != other
+    assert "my-secret" not in one

@@ -122,3 +122,53 @@ def test_a_version_is_what_the_program_says(programs: Programs, tmp_path: Path) 
 )
 def test_words_have_classes(said: str, kind: type[PlatformError]) -> None:
     assert type(classify("pg_dump of x", said)) is kind
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            (
+                'pg_restore: error: COPY failed for table "t": ERROR:  duplicate key value violates unique constraint "u"\n'
+                "DETAIL:  Key (mail)=(secret\nERROR:  secret) already exists.\nCONTEXT:  COPY t, line 3"
+            ),
+            'pg_restore: error: COPY failed for table "t": ERROR:  duplicate key value violates unique constraint "u"',
+        ),
+        (
+            (
+                'pg_dump: error: Dumping the contents of table "t" failed: PQgetResult() failed.\n'
+                "pg_dump: detail: Error message from server: ERROR:  invalid page\nZEILE 1: secret\n"
+                "pg_dump: detail: Command was: COPY t (secret) TO stdout;"
+            ),
+            (
+                'pg_dump: error: Dumping the contents of table "t" failed: PQgetResult() failed. / '
+                "pg_dump: detail: Error message from server: ERROR:  invalid page"
+            ),
+        ),
+        (
+            (
+                "pg_restore: error: could not execute query: ERROR:  it is not so\nCommand was: SELECT\n'secret'\n\n"
+                "pg_restore: hint: look"
+            ),
+            "pg_restore: error: could not execute query: ERROR:  it is not so / pg_restore: hint: look",
+        ),
+        (
+            'psql:<stdin>:3: ERROR:  invalid input syntax for type integer: "secret\nsecret"\nLINE 1: secret\n   ^',
+            'psql:<stdin>:3: ERROR:  invalid input syntax for type integer: "…"',
+        ),
+        ('psql:<stdin>:3: ERROR:  value "secret" is out of range', 'psql:<stdin>:3: ERROR:  value "…" is out of range'),
+        ("STATEMENT: secret", "without a word"),
+        (
+            (
+                'connection to server at "::1" failed: no\n\tIs the server running on that host?\n'
+                'connection to server at "127.0.0.1" failed: no'
+            ),
+            (
+                'connection to server at "::1" failed: no / \tIs the server running on that host? / '
+                'connection to server at "127.0.0.1" failed: no'
+            ),
+        ),
+    ],
+)
+def test_an_error_names_what_failed_and_shows_no_row(said: str, told: str) -> None:
+    assert str(classify("x", said)) == f"x failed: {told}"
