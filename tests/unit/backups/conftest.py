@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from platform_ops.backups.sources import Retention, Source, Tier
 from platform_ops.backups.store import Points
 from sandbox.processes import ROOT
-from tests.unit.backups.installation import Steps
+from tests.unit.backups.installation import NOW, Steps
 from tests.unit.backups.memory_store import MemoryStore
 
 
@@ -73,6 +73,22 @@ def recipients(key: pyrage.x25519.Identity) -> tuple[str, ...]:
     return (str(key.to_public()), str(pyrage.x25519.Identity.generate().to_public()))
 
 
+CLOCKS = ("copying", "drill_steps", "drilling", "kinds.directory", "report_steps", "restore", "steps")
+"""Modules that look at the clock."""
+
+
+def since(start: datetime) -> type[datetime]:
+    """Return a clock that shows a time now and goes on from there: the tests' own time, however late they run."""
+    began = datetime.now(UTC)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return start + (datetime.now(UTC) - began)
+
+    return Clock
+
+
 @pytest.fixture
 def steps(tmp_path: Path, tree: Path, store: MemoryStore, recipients, key, monkeypatch: pytest.MonkeyPatch) -> Steps:
     home = tmp_path / "home"
@@ -83,5 +99,7 @@ def steps(tmp_path: Path, tree: Path, store: MemoryStore, recipients, key, monke
     made = Steps(home, tree, store, recipients, str(key))
     monkeypatch.setattr("platform_ops.backups.store.ObjectStoreHook", lambda _: store)
     monkeypatch.setattr("platform_ops.backups.keys.BaseHook.get_connection", made.connection)
+    for module in CLOCKS:
+        monkeypatch.setattr(f"platform_ops.backups.{module}.datetime", since(NOW))
     made.enter("tree")
     return made
