@@ -40,6 +40,8 @@ def _grant(environment: Mapping[str, str]) -> None:
         statement
         for account in accounts(environment)
         for statement in account.policy(Principal={"AWS": [account.access_key]})
+        # A bucket's policy speaks of that bucket: the rights at others are given nowhere here.
+        if statement["Resource"][0].startswith(f"arn:aws:s3:::{BACKUPS}")
     ]
     client(environment).set_bucket_policy(BACKUPS, json.dumps({"Version": "2012-10-17", "Statement": statements}))
 
