@@ -16,8 +16,12 @@ __all__: list[str] = []
 
 PREWARMED = (
     "airflow.providers.standard.operators.hitl",
+    "airflow.sdk.definitions.decorators",
+    "airflow.sdk.definitions.timetables.trigger",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
+    "airflow.serialization.definitions.assets",
+    "croniter",
     "gitlab.v4.objects",
     "httpx",
     "jinja2.ext",
@@ -28,6 +32,7 @@ PREWARMED = (
     "platform_ops.backups.drill_steps",
     "platform_ops.backups.restore_steps",
     "platform_ops.backups.steps",
+    "platform_ops.common.dag_defaults",
     "platform_ops.common.operators",
     "platform_ops.delivery.gates",
     "platform_ops.delivery.steps",

@@ -28,6 +28,7 @@ from airflow.sdk import Param, dag, task_group
 
 from platform_ops.backups.names import LONGEST_STEP
 from platform_ops.backups.steps import CheckPolicy, ChooseSources, CopySource, PrunePoints, RecordEvidence, VerifyPoint
+from platform_ops.common.catalogue import NAME
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
 
@@ -60,7 +61,7 @@ def back_up_source(source: str) -> None:
         "sources": Param(
             None,
             type=["null", "array"],
-            items={"type": "string", "pattern": "^[a-z][a-z0-9-]{0,38}[a-z0-9]$"},
+            items={"type": "string", "pattern": f"^{NAME}$"},
             description="The sources to back up now, by their names in the catalogue; empty means all that are due.",
         ),
     },

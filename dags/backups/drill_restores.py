@@ -29,6 +29,7 @@ from airflow.sdk import Param, dag
 from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, RequireProofs
 from platform_ops.backups.names import LONGEST_STEP
 from platform_ops.backups.steps import RecordEvidence
+from platform_ops.common.catalogue import NAME
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
 
@@ -47,7 +48,7 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
         "sources": Param(
             None,
             type=["null", "array"],
-            items={"type": "string", "pattern": "^[a-z][a-z0-9-]{0,38}[a-z0-9]$"},
+            items={"type": "string", "pattern": f"^{NAME}$"},
             description="The sources to prove now, by their names in the catalogue; empty means the oldest proofs.",
         ),
         "at_most": Param(

@@ -72,7 +72,8 @@ def test_a_point_is_made_proven_and_pruned(store, hooks, source, tmp_path):
     proof = Proof(NOW, POINT, "r", proven=True)
     as_reader.add_proof(DRILL, proof)
     assert as_reader.proofs(NOW - timedelta(days=1)) == [proof]
-    points.remove(POINT)
+    points.unmake(POINT)
+    points.clear(POINT)
     assert (points.all(), points.unfinished()) == ([], [])
     # The run of a point that was pruned may be cleared: its name is used again.
     if store.name == "versitygw":

@@ -26,7 +26,6 @@ from platform_ops.backups.store import Points
 from platform_ops.backups.streams import (
     CHUNK,
     Counter,
-    CountingReader,
     CountingWriter,
     Piped,
     Reader,
@@ -35,7 +34,7 @@ from platform_ops.backups.streams import (
     Writer,
     decode,
 )
-from platform_ops.common.errors import NotFound
+from platform_ops.systems.object_store.errors import ObjectNotFound
 
 FOLDER = "contents"
 INDEX = "contents.jsonl"
@@ -255,12 +254,8 @@ def _wrong_size(one: Stored, size: int | None) -> str:
 
 
 def _wrong_bytes(points: Points, one: Stored, told: Callable[[int], object]) -> str:
-    stored = Counter(told)
     try:
-        with points.hook.stream(points.bucket, key_of(points, one.name)) as body:
-            reader = CountingReader(body, stored)
-            while reader.read(CHUNK):
-                pass
-    except NotFound:
+        found = points.sum(key_of(points, one.name), told)
+    except ObjectNotFound:
         return "is missing"
-    return "" if stored.sum == Sum(one.stored_size, one.stored_sha256) else "has other bytes"
+    return "" if found == Sum(one.stored_size, one.stored_sha256) else "has other bytes"

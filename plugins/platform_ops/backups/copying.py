@@ -79,8 +79,3 @@ def _manifest(
         tools=reading.tools,
         recipients=tuple(recipients),
     )
-
-
-def exists(points: Points, point: str) -> bool:
-    """Say whether a point was committed."""
-    return points.exists(point)

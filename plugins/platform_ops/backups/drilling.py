@@ -16,7 +16,7 @@ from typing import Any
 from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.kinds.shape import Kind, Leaves
 from platform_ops.backups.placing import remove
-from platform_ops.backups.points import VERIFIED, Manifest
+from platform_ops.backups.points import Manifest
 from platform_ops.backups.store import Points
 from platform_ops.backups.streams import Reader
 from platform_ops.common.errors import TryAgain
@@ -137,8 +137,7 @@ def trusted_manifest(points: Points, point: str) -> tuple[Manifest, str]:
     :raises NotProven: it was changed since.
     """
     manifest, sha256 = points.manifest(point)
-    noted = points.noted(point, VERIFIED) or {}
-    if noted.get("manifest_sha256") != sha256:
+    if points.verified_as(point).get("manifest_sha256") != sha256:
         raise NotProven(
             f"The manifest of point {point} of {manifest.source} is not the one that was verified: "
             "somebody changed it. Restore an older point, and find out who."

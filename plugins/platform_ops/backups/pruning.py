@@ -22,12 +22,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from json import JSONDecodeError
 
 from platform_ops.backups.contents import Stored, abort_uploads, index_member, key_of, listed, point_of, present
 from platform_ops.backups.drilling import trusted_manifest
 from platform_ops.backups.errors import NoPoint, NotProven
-from platform_ops.backups.points import CLAIM, MANIFEST, BadManifest, Manifest, point_time
+from platform_ops.backups.points import CLAIM, MANIFEST, SPOILT, VERIFIED, BadManifest, Manifest, point_time
 from platform_ops.backups.retention import Fate, fates
 from platform_ops.backups.sources import Retention
 from platform_ops.backups.store import Points
@@ -89,21 +88,21 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
 
 
 def _fates(points: Points, existing: list[str], retention: Retention) -> Iterator[Fate]:
-    """Yield the fates; a point whose manifest changed since it was verified stays its time, and stands for no other."""
-    once = {fate.point for fate in fates(existing, retention, points.verified(existing)) if fate.kept}
+    """Yield the fates; a point that changed since it was verified stays its time, and stands for no other."""
+    once_verified = [point for point in existing if {VERIFIED, SPOILT} & points.parts(point).keys()]
+    once = {fate.point for fate in fates(existing, retention, once_verified) if fate.kept}
     for fate in fates(existing, retention, _trusted(points, existing)):
         if fate.kept or fate.point not in once:
             yield fate
         else:
-            yield Fate(fate.point, kept=True, why="its manifest is not the one that was verified; somebody has to look")
+            yield Fate(fate.point, kept=True, why="it is not what was verified; somebody has to look")
 
 
 def _trusted(points: Points, existing: list[str]) -> dict[str, Manifest]:
     """Return the manifests that are those that were verified."""
     trusted = {}
     for point in existing:
-        # A note that is no JSON verifies nothing.
-        with suppress(NoPoint, BadManifest, NotProven, JSONDecodeError, UnicodeDecodeError):
+        with suppress(NoPoint, BadManifest, NotProven):
             trusted[point] = trusted_manifest(points, point)[0]
     return trusted
 
@@ -115,8 +114,8 @@ def _waits(existing: list[str], trusted: dict[str, Manifest], held: set[str]) ->
         said.append(f"A copy builds on {', '.join(sorted(held))}, so contents are looked at next time.")
     if doubtful := [point for point in existing if point not in trusted]:
         said.append(
-            f"The manifests of {', '.join(doubtful)} are not ones that were verified, so their leftovers and all "
-            "contents were left. Find out who changed them; what never was verified goes once a newer point is."
+            f"{', '.join(doubtful)} are not what was verified, or never were, so their leftovers and all contents "
+            "were left. Find out what changed them; what never was verified goes once a newer point is."
         )
     if blind := [point for point, its in trusted.items() if its.contents and not index_member(its)]:
         said.append(f"The contents that {', '.join(blind)} needs are not listed in it, so all contents were left.")

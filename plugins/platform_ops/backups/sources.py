@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from platform_ops.approvals.policy import ApprovalPolicy, policy_from
-from platform_ops.common.documents import BadDocument, duration, load_document
-from platform_ops.common.settings import include
+from platform_ops.common.catalogue import Catalogue
+from platform_ops.common.documents import duration
 
-SCHEMA = "backup.schema.json"
-FOLDER = "backups"
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
+CATALOGUE = Catalogue("backups", "backup.schema.json", "source")
 
 
 class Tier(StrEnum):
@@ -73,7 +69,7 @@ class Source:
 
 def source_names() -> list[str]:
     """Return the names of the catalogue's files; no file is opened, so DAG files may call it."""
-    return sorted(path.stem for path in (include() / FOLDER).glob("*.yaml"))
+    return CATALOGUE.names()
 
 
 def load_source(name: str) -> Source:
@@ -81,19 +77,7 @@ def load_source(name: str) -> Source:
 
     :raises BadDocument: no such source, or its file is not in order.
     """
-    if not _NAME.fullmatch(name):
-        raise BadDocument(f"{name[:60]!r} is not a source's name; sources are named in lower-case letters and dashes.")
-    path = include() / FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(source_names()) or "none"
-        raise BadDocument(f"There is no source {name} in include/{FOLDER}; known are {known}.")
-    return _source(path)
-
-
-def _source(path: Path) -> Source:
-    document = load_document(path, SCHEMA)
-    if document["source"] != path.stem:
-        raise BadDocument(f"{path.name}: source is {document['source']!r}; it must be the file's name, {path.stem!r}.")
+    document = CATALOGUE.entry(name)
     store, kept, target = document["store"], document["retention"], document["target"]
     restore = document.get("restore", {})
     days = {name: int(kept.get(name, 0)) for name in ("daily", "weekly", "monthly", "yearly")}

@@ -6,13 +6,13 @@ A mapped step works for one source. What an earlier step reported is a hint: eac
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException
 
 from platform_ops.backups import copying
-from platform_ops.backups.contents import check_contents
+from platform_ops.backups.contents import CYCLE, check_contents
 from platform_ops.backups.drilling import trusted_manifest
 from platform_ops.backups.errors import Contradiction, Corrupt, NotProven
 from platform_ops.backups.keys import listing_key, recipients
@@ -23,23 +23,24 @@ from platform_ops.backups.policies import check
 from platform_ops.backups.progress import Progress, amount
 from platform_ops.backups.pruning import prune
 from platform_ops.backups.retention import is_due
-from platform_ops.backups.sources import Source, load_source, source_names
+from platform_ops.backups.sources import CATALOGUE, Source, load_source
 from platform_ops.backups.store import Points
 from platform_ops.backups.verdicts import TEARDOWNS, judge_run
 from platform_ops.common.airflow_api import AirflowApi
-from platform_ops.common.errors import FailNow, Invalid, PlatformError, with_facts
+from platform_ops.common.errors import Invalid, PlatformError, with_facts
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.report import Link, StepReport, reported
 from platform_ops.evidence.conclusion import Conclusion
 from platform_ops.evidence.recording import record
+from platform_ops.systems.object_store.errors import ObjectNotFound
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 COPY = "back_up_source.copy_source"
-VERIFY_WITHIN = timedelta(days=7)
-"""In this time every stored byte of every point is read again."""
+SPOILS = (Corrupt, NotProven, BadManifest, ObjectNotFound)
+"""What says that a point is not what was stored; a store that can't be asked says nothing of it."""
 
 
 class ChooseSources(StepOperator):
@@ -50,13 +51,11 @@ class ChooseSources(StepOperator):
 
         :raises Invalid: one is in no catalogue file.
         """
-        known = source_names()
+        known = CATALOGUE.names()
         asked = list(dict.fromkeys(context["params"].get("sources") or ()))
         unknown = sorted(set(asked) - set(known))
         if unknown:
-            raise Invalid(
-                f"There is no source {', '.join(unknown)[:200]} in include/backups; known are {', '.join(known)}."
-            )
+            raise Invalid(CATALOGUE.missing(*unknown))
         return asked or known
 
     def run_step(self, context: Context) -> StepReport:
@@ -74,6 +73,7 @@ class ChooseSources(StepOperator):
         return list(report.facts["sources"])
 
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
 TROUBLES = (PlatformError, AirflowException, ValueError)
 """What one source's entry, connection or store may be like: it must stop that source, and no other."""
 
@@ -126,7 +126,7 @@ class CopySource(SourceStep):
         source, run = load_source(self.source), context["dag_run"]
         points, run_id = Points.of(source), context["ti"].run_id
         point = point_id(run.run_after, run_id)
-        if copying.exists(points, point):
+        if points.exists(point):
             manifest, sha256 = points.manifest(point)
             return self._report(source, points, manifest, sha256, [], "reused")
         keys = recipients(source)
@@ -198,10 +198,12 @@ class VerifyPoint(SourceStep):
         progress = Progress(self.log.info, manifest.stored_size)
         self._read(points, manifest, progress)
         at = datetime.now(UTC)
+        older = [one for one in points.verified(points.all()) if one < point]
         noted: dict[str, Any] = {"at": at.isoformat(), "manifest_sha256": sha256, "run": ti.run_id}
         summary = f"All {{}} of point {point} were read again and are what was stored."
         if manifest.contents:
-            count, read = check_contents(points, manifest, self._last(points, point), at, progress.add)
+            last = _verified_at(points, older[0]) if older else None
+            count, read = check_contents(points, manifest, last, at, progress.add)
             noted |= {"contents": count, "contents_read": read}
             summary = (
                 f"{{}} of point {point} were read again and are what was stored; all its {count} contents are there."
@@ -210,7 +212,7 @@ class VerifyPoint(SourceStep):
         points.note(point, VERIFIED, noted)
         facts: dict[str, Any] = {"source": source.name, "point": point} | noted
         with with_facts(facts):
-            facts["again"] = again = self._older(source, points, point, at)
+            facts["again"] = again = self._older(source, points, older, at)
         told = f" So are {len(again)} older points." if again else ""
         return StepReport(summary.format(amount(noted["bytes"])) + told, facts=facts)
 
@@ -225,29 +227,30 @@ class VerifyPoint(SourceStep):
                 f"{points.bucket}/{key} is not the text that was stored. Read another point's, and find out who."
             )
 
-    def _older(self, source: Source, points: Points, point: str, at: datetime) -> list[str]:
+    def _older(self, source: Source, points: Points, older: list[str], at: datetime) -> list[str]:
         """Read older points again, so that each is within the cycle; one that is spoilt is no longer verified."""
-        older = [one for one in points.verified(points.all()) if one < point]
-        noted = {one: points.noted(one, VERIFIED) or {} for one in older}
-        turn = sorted(older, key=lambda one: str(noted[one].get("at")))
-        share = math.ceil(len(older) * source.tier.every / VERIFY_WITHIN)
-        again = [one for one in turn[:share] if at - datetime.fromisoformat(noted[one]["at"]) >= VERIFY_WITHIN / 2]
+        verified = {one: _verified_at(points, one) for one in older}
+        turn = sorted(older, key=lambda one: verified[one])
+        share = math.ceil(len(older) * source.tier.every / CYCLE)
+        again = [one for one in turn[:share] if at - verified[one] >= CYCLE / 2]
         for one in again:
             try:
                 manifest, sha256 = trusted_manifest(points, one)
                 self._read(points, manifest, Progress(self.log.info, manifest.stored_size))
-            except FailNow:
-                points.hook.remove(points.bucket, points.key(one, VERIFIED))
+            except SPOILS as error:
+                points.spoil(one, str(error))
                 raise
-            points.note(one, VERIFIED, noted[one] | {"at": at.isoformat(), "manifest_sha256": sha256})
+            points.note(one, VERIFIED, points.verified_as(one) | {"at": at.isoformat(), "manifest_sha256": sha256})
         return again
 
-    @staticmethod
-    def _last(points: Points, point: str) -> datetime | None:
-        """Return when the newest point before this one was verified."""
-        before = [one for one in points.verified(points.all()) if one < point]
-        noted = points.noted(before[0], VERIFIED) if before else None
-        return datetime.fromisoformat(noted["at"]) if noted else None
+
+def _verified_at(points: Points, point: str) -> datetime:
+    """Return when a point was verified; a note that does not say it calls for another look."""
+    try:
+        at = datetime.fromisoformat(points.verified_as(point)["at"])
+    except (ValueError, KeyError, TypeError):
+        return _NEVER
+    return at if at.tzinfo else _NEVER
 
 
 class PrunePoints(SourceStep):

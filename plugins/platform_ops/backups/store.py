@@ -20,6 +20,7 @@ from platform_ops.backups.points import (
     CLAIM,
     DAMAGED,
     MANIFEST,
+    SPOILT,
     VERIFIED,
     BadManifest,
     Manifest,
@@ -158,10 +159,23 @@ class Points:
         """Write what was found of a point beside it: ``verified.json``."""
         self.hook.put(self.bucket, self.key(point, name), json.dumps(content, indent=1, sort_keys=True).encode())
 
+    def spoil(self, point: str, why: str) -> None:
+        """Note that a verified point is not what was stored any more: nothing is restored from it unasked."""
+        self.note(point, SPOILT, {"why": why})
+        self.hook.remove(self.bucket, self.key(point, VERIFIED))
+
     def noted(self, point: str, name: str) -> dict[str, Any] | None:
         """Return what was found of a point; None when nothing was."""
         body = self.hook.read(self.bucket, self.key(point, name))
         return json.loads(body) if body else None
+
+    def verified_as(self, point: str) -> dict[str, Any]:
+        """Return what was noted when a point was verified; nothing where that can't be read, which verifies nothing."""
+        try:
+            noted = self.noted(point, VERIFIED)
+        except ValueError:
+            return {}
+        return noted if isinstance(noted, dict) else {}
 
     def add_proof(self, drill: str, proof: Proof) -> None:
         """Keep what a drill found: beside the points, which go with the retention, not with one of them.
@@ -266,12 +280,20 @@ class Points:
         :raises Corrupt: they are not those that were written.
         :raises ObjectNotFound: the object is gone.
         """
-        stored, key = Counter(told), self.key(manifest.point, manifest.place, member.name)
+        key = self.key(manifest.point, manifest.place, member.name)
+        self._compare(key, self.sum(key, told), Sum(member.stored_size, member.stored_sha256), "stored")
+
+    def sum(self, key: str, told: Callable[[int], object]) -> Sum:
+        """Read an object to its end.
+
+        :raises ObjectNotFound: it is gone.
+        """
+        stored = Counter(told)
         with self.hook.stream(self.bucket, key) as body:
             reader = CountingReader(body, stored)
             while reader.read(CHUNK):
                 pass
-        self._compare(key, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
+        return stored.sum
 
     def _compare(self, key: str, found: Sum, expected: Sum, which: str) -> None:
         if found == expected:
@@ -284,7 +306,7 @@ class Points:
         )
 
     def unmake(self, point: str) -> None:
-        """Delete a point's manifest and what was found of it; the rest is no point any more."""
+        """Delete a point's manifest first, and that it was verified; what a kill leaves is no point any more."""
         for name in (MANIFEST, VERIFIED):
             self.hook.remove(self.bucket, self.key(point, name))
 
@@ -294,15 +316,10 @@ class Points:
         for name in sorted(names, key=lambda name: (name.startswith(CLAIM), name)):
             self.hook.remove(self.bucket, self.key(point, name))
 
-    def remove(self, point: str) -> None:
-        """Delete a point: its manifest first, so that a kill in between leaves no half point."""
-        self.unmake(point)
-        self.clear(point)
-
     def strays(self, manifest: Manifest) -> list[str]:
         """Return the objects of a point that belong to no part of it: what slower or dead copies left."""
         return [
             self.key(manifest.point, name)
             for name in self.parts(manifest.point)
-            if name not in (MANIFEST, VERIFIED, DAMAGED) and not name.startswith((CLAIM, f"{manifest.place}/"))
+            if name not in (MANIFEST, VERIFIED, DAMAGED, SPOILT) and not name.startswith((CLAIM, f"{manifest.place}/"))
         ]

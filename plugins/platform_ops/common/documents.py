@@ -52,15 +52,18 @@ def _checked(path: Path, text: str, schema: Path) -> Mapping[str, Any]:
 @cache
 def _validator(path: Path) -> Any:
     from jsonschema import Draft202012Validator
-    from referencing import Registry, Resource
-    from referencing.jsonschema import DRAFT202012
+    from referencing import Registry
 
     # A schema refers to another one by the name of its file.
-    known: Registry[Any] = Registry().with_resources(
-        (one.name, Resource.from_contents(json.loads(one.read_text()), DRAFT202012))
-        for one in path.parent.glob("*.schema.json")
-    )
-    return Draft202012Validator(json.loads(path.read_text()), registry=known)
+    others: Registry[Any] = Registry(retrieve=lambda name: _schema(path.with_name(name)))  # type: ignore[call-arg]
+    return Draft202012Validator(json.loads(path.read_text()), registry=others)
+
+
+def _schema(path: Path) -> Any:
+    from referencing import Resource
+    from referencing.jsonschema import DRAFT202012
+
+    return Resource.from_contents(json.loads(path.read_text()), DRAFT202012)
 
 
 def duration(text: str) -> timedelta:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from platform_ops.approvals.policy import ApprovalPolicy, policy_from
-from platform_ops.common.documents import BadDocument, load_document
-from platform_ops.common.settings import include
+from platform_ops.common.catalogue import Catalogue
+from platform_ops.common.documents import BadDocument
 from platform_ops.systems.harbor.models import Severity
 
-SCHEMA = "service.schema.json"
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
+CATALOGUE = Catalogue("services", "service.schema.json", "service")
 
 
 class Environment(StrEnum):
@@ -110,7 +107,7 @@ def _target(entry: Mapping[str, Any]) -> Target:
 
 def service_names() -> list[str]:
     """Return the names of the catalogue's files; no file is opened, so DAG files may call it."""
-    return sorted(path.stem for path in (include() / "services").glob("*.yaml"))
+    return CATALOGUE.names()
 
 
 def load_service(name: str) -> Service:
@@ -118,22 +115,7 @@ def load_service(name: str) -> Service:
 
     :raises BadDocument: no such service, or its file is not in order.
     """
-    if not _NAME.fullmatch(name):
-        raise BadDocument(f"{name[:60]!r} is not a service name; services are named in lower-case letters and dashes.")
-    path = include() / "services" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(service_names()) or "none"
-        raise BadDocument(f"There is no service {name} in include/services; known are {known}.")
-    return _load(path)
-
-
-def _load(path: Path) -> Service:
-    document = load_document(path, SCHEMA)
-    if document["service"] != path.stem:
-        raise BadDocument(
-            f"{path.name}: service is {document['service']!r}; it must be the file's name, {path.stem!r}."
-        )
-    return service_from(document)
+    return service_from(CATALOGUE.entry(name))
 
 
 def load_services() -> dict[str, Service]:
@@ -150,7 +132,7 @@ def services_by_project(project: str) -> tuple[Service, ...]:
     for name in service_names():
         try:
             # A file is parsed in milliseconds, and searched in microseconds.
-            if project not in (include() / "services" / f"{name}.yaml").read_text(errors="replace"):
+            if project not in CATALOGUE.path(name).read_text(errors="replace"):
                 continue
             service = load_service(name)
         except (BadDocument, OSError) as error:

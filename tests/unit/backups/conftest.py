@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyrage
@@ -12,6 +13,7 @@ from platform_ops.backups.store import Points
 from sandbox.processes import ROOT
 from tests.unit.backups.installation import NOW, Steps
 from tests.unit.backups.memory_store import MemoryStore
+from tests.unit.backups.restores import IDENTITIES, Restores
 
 
 @pytest.fixture
@@ -102,4 +104,13 @@ def steps(tmp_path: Path, tree: Path, store: MemoryStore, recipients, key, monke
     for module in CLOCKS:
         monkeypatch.setattr(f"platform_ops.backups.{module}.datetime", since(NOW))
     made.enter("tree")
+    return made
+
+
+@pytest.fixture
+def restores(steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Restores:
+    (steps.home / "include" / "identities.yaml").write_text(IDENTITIES)
+    made = Restores(steps, tmp_path / "room" / "target")
+    made.target.parent.mkdir()
+    monkeypatch.setattr("platform_ops.approvals.answers.AirflowApi", lambda: SimpleNamespace(answer=made.given))
     return made

@@ -60,7 +60,7 @@ class Served(World):
         import io
 
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.shop.put_version("shop", key, io.BytesIO(body), named)
+        self.shop.put_stream("shop", key, io.BytesIO(body), named)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from platform_ops.backups.drilling import Opened, drill
 from platform_ops.backups.errors import Corrupt, NoPoint
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.points import MANIFEST, point_id
+from platform_ops.backups.store import Points
 from platform_ops.systems.object_store.errors import ObjectNotFound
 from tests.unit.backups.memory_store import Killed, MemoryStore
 
@@ -73,6 +74,11 @@ def test_a_copy_that_dies_leaves_no_point_and_the_next_one_is_whole(
     assert proven(source, points, key, scratch=tmp_path / "scratch") == ()
 
 
+def delete(points: Points, point: str) -> None:
+    points.unmake(point)
+    points.clear(point)
+
+
 @pytest.mark.parametrize("stage", ["before", "answered"])
 @pytest.mark.parametrize("number", range(1, 6))
 def test_a_deletion_that_dies_leaves_a_whole_point_or_none(make, points, store, number: int, stage: str) -> None:
@@ -81,11 +87,11 @@ def test_a_deletion_that_dies_leaves_a_whole_point_or_none(make, points, store, 
     store.changes.clear()
     store.dies_at, store.stage = number, stage
     with pytest.raises(Killed):
-        points.remove(POINT)
+        delete(points, POINT)
     assert points.all() == ([POINT] if (number, stage) == (1, "before") else [])
     store.dies_at = 0
     for point in (*points.all(), *points.unfinished()):
-        points.remove(point)
+        delete(points, point)
     assert store.objects == {}
 
 

@@ -83,7 +83,7 @@ def test_a_bad_entry_is_refused(catalogue: Path, old: str, new: str, words: str)
 
 @pytest.mark.parametrize("name", ["", "../tree", "Tree", "tree\n", "x" * 50])
 def test_what_is_no_name_is_no_source(catalogue: Path, name: str) -> None:
-    with pytest.raises(BadDocument, match="not a source's name"):
+    with pytest.raises(BadDocument, match="no name of a source"):
         load_source(name)
 
 

@@ -23,7 +23,7 @@ from platform_ops.backups.steps import (
     RecordEvidence,
     VerifyPoint,
 )
-from platform_ops.common.errors import Invalid, TryAgain
+from platform_ops.common.errors import AuthenticationFailed, Invalid, TryAgain
 from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.systems.object_store.models import BucketRules
 from tests.unit.backups.installation import NOW, Steps
@@ -146,6 +146,44 @@ def test_an_older_point_that_is_spoilt_is_found_named_and_no_longer_verified(ste
         steps.back_up()
     assert f"tree/{old}/verified.json" not in steps.store.objects
     assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
+
+
+def test_a_spoilt_point_stays_for_people_until_its_time_is_over(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    aged(steps, old, 9)
+    steps.store.objects[next(key for key in steps.store.objects if old in key and key.endswith(".tar.zst.age"))] += b"x"
+    with pytest.raises(Corrupt):
+        steps.back_up()
+    report = steps.run(PrunePoints, source="tree")
+    assert "somebody has to look" in report["facts"]["kept"][old]
+    steps.enter("tree", "daily: 30", "daily: 1")
+    steps.back_up(at=NOW + timedelta(days=1), run_id="r2")
+    assert old in steps.run(PrunePoints, source="tree")["facts"]["deleted"]
+
+
+def test_a_store_that_refuses_takes_the_mark_of_no_older_point(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    aged(steps, old, 9)
+    real = steps.store.stream
+
+    def refusing(bucket: str, key: str) -> Any:
+        if old in key:
+            raise AuthenticationFailed("The object store answered AccessDenied.")
+        return real(bucket, key)
+
+    monkeypatch.setattr(steps.store, "stream", refusing)
+    with pytest.raises(AuthenticationFailed):
+        steps.back_up()
+    assert f"tree/{old}/verified.json" in steps.store.objects
+
+
+@pytest.mark.parametrize("note", [b"\xff no note", b"[]", b"{}", b'{"at": 5}'])
+def test_a_note_that_can_not_be_read_verifies_nothing(steps: Steps, note: bytes) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    steps.store.objects[f"tree/{old}/verified.json"] = note
+    with pytest.raises(NotProven, match=old):
+        steps.back_up()
+    assert f"tree/{old}/verified.json" not in steps.store.objects
 
 
 def test_a_source_with_a_bad_entry_keeps_no_other_from_being_chosen(steps: Steps) -> None:

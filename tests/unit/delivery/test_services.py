@@ -84,7 +84,7 @@ def test_a_fault_is_named_with_file_and_line(catalogue: Path, old: str, new: str
 
 @pytest.mark.parametrize("name", ["../storefront", "a", "Storefront", "storefront\n", "x" * 300, "a\0b"])
 def test_a_name_that_is_no_service_name_never_reaches_the_disk(catalogue: Path, name: str) -> None:
-    with pytest.raises(BadDocument, match="not a service name"):
+    with pytest.raises(BadDocument, match="no name of a service"):
         load_service(name)
 
 

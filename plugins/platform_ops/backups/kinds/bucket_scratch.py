@@ -64,7 +64,7 @@ class Scratch:
                 self._hook.remove_version(bucket, key)
                 continue
             with open_content(point.points, line["content"], line["sha256"], point.identity) as plain:
-                self._hook.put_version(bucket, key, plain, write_headers(line["put"]))
+                self._hook.put_stream(bucket, key, plain, write_headers(line["put"]))
 
     def compare(self, point: OpenPoint, target: Path) -> list[str]:
         """Return a sentence for each difference between the scratch bucket and the point."""

@@ -13,7 +13,6 @@ from platform_ops.backups.kinds.postgres import CLUSTER, server_state
 from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading
 from platform_ops.backups.points import Manifest
 from platform_ops.backups.sources import Source
-from platform_ops.backups.streams import CHUNK
 from platform_ops.common.errors import PlatformError
 from platform_ops.systems.postgres.base_backup import differences
 from platform_ops.systems.postgres.cluster import Cluster
@@ -56,9 +55,6 @@ class PostgresFiles:
         folder.mkdir(mode=0o700)
         with point.open(FILES) as plain:
             extract(plain, folder)
-            while plain.read(CHUNK):
-                # Behind a tar's end comes padding; only at the end of all it is known that the bytes were right.
-                pass
         Cluster(folder, Programs()).take_over()
 
     def compare(self, point: OpenPoint, target: Path) -> list[str]:

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from platform_ops.common.fail_points import changes
 from platform_ops.systems.object_store.errors import BucketNotFound, ObjectChanged, ObjectNotFound
-from platform_ops.systems.object_store.hook import PART_BYTES, ObjectStoreHook
+from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.systems.object_store.listing import Marker, parse_page, parse_tags, without_repeats
-from platform_ops.systems.object_store.models import Known, Listed, OpenObject, Readable, Setting
+from platform_ops.systems.object_store.models import Known, Listed, OpenObject, Setting
 
 SETTINGS = {
     "policy": "policy",
@@ -158,31 +158,6 @@ class BucketHook(ObjectStoreHook):
                 "PUT", bucket, body=body, headers=headers, query_params={SETTINGS[name]: ""}
             )
 
-    @changes("object_store.put_version")
-    def put_version(self, bucket: str, key: str, body: Readable, headers: Mapping[str, str]) -> None:
-        """Write an object of any key and length with its headers; an error of the reader leaves no object.
-
-        :param headers: Content-Type, x-amz-meta-…, x-amz-tagging and the like.
-        """
-        from minio.datatypes import Part
-
-        part = _filled(body)
-        with self._errors(f"object {bucket}/{key}"):
-            if len(part) < PART_BYTES:
-                self.client._put_object(bucket, key, part, dict(headers))  # noqa: SLF001
-                return
-            upload = self.client._create_multipart_upload(bucket, key, dict(headers))  # noqa: SLF001
-            try:
-                parts: list[Part] = []
-                while part:
-                    etag = self.client._upload_part(bucket, key, part, None, upload, len(parts) + 1)  # noqa: SLF001
-                    parts.append(Part(len(parts) + 1, etag))
-                    part = _filled(body)
-                self.client._complete_multipart_upload(bucket, key, upload, parts)  # noqa: SLF001
-            except Exception:
-                self.client._abort_multipart_upload(bucket, key, upload)  # noqa: SLF001
-                raise
-
     @changes("object_store.remove_version")
     def remove_version(self, bucket: str, key: str, version: str = "") -> None:
         """Delete a version; without one the object itself, which in a bucket that keeps versions leaves a marker."""
@@ -230,15 +205,6 @@ class _AsStored:
     def read(self, size: int = -1, /) -> bytes:
         data: bytes = self._answer.read(None if size < 0 else size, decode_content=False)
         return data
-
-
-def _filled(body: Readable) -> bytes:
-    """Read one part; only the last is shorter."""
-    parts, left = [], PART_BYTES
-    while left and (data := body.read(left)):
-        parts.append(data)
-        left -= len(data)
-    return b"".join(parts)
 
 
 def keeps_versions(versioning: Setting) -> bool:

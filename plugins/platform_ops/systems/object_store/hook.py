@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 SIGNED_FOR = timedelta(minutes=2)
 PART_BYTES = 16 * 1024 * 1024
+GROWS_EVERY = 500
+"""After so many parts they grow by the first one's size: S3 takes 10,000, which makes 1.6 TiB."""
 _NO_SUCH_SETTING = frozenset(
     {"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration", "NotImplemented", "MethodNotAllowed"}
 )
+_BYTES = {"Content-Type": "application/octet-stream"}
 _PROBE_BODY = b'{"written by": "check_connections, to learn whether it may write"}'
 
 
@@ -141,14 +144,32 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
             self.client.put_object(bucket, key, BytesIO(body), len(body), content_type=content_type)
 
     @changes("object_store.put_stream")
-    def put_stream(self, bucket: str, key: str, body: Readable) -> None:
-        """Write an object of unknown length, in parts; an error of the reader leaves no object.
+    def put_stream(self, bucket: str, key: str, body: Readable, headers: Mapping[str, str] = _BYTES) -> None:
+        """Write an object of any key and unknown length, in parts; an error of the reader leaves no object.
 
+        minio's `put_object` refuses keys that S3 allows, and its parts are all of one size.
+
+        :param headers: Content-Type, x-amz-meta-…, x-amz-tagging and the like.
         :raises BucketNotFound: there is no such bucket.
         """
+        from minio.datatypes import Part
+
+        part = _filled(body, PART_BYTES)
         with self._errors(f"object {bucket}/{key}"):
-            # One part at a time: its fail point belongs to this thread.
-            self.client.put_object(bucket, key, body, -1, part_size=PART_BYTES, num_parallel_uploads=1)
+            if len(part) < PART_BYTES:
+                self.client._put_object(bucket, key, part, dict(headers))  # noqa: SLF001
+                return
+            upload = self.client._create_multipart_upload(bucket, key, dict(headers))  # noqa: SLF001
+            try:
+                parts: list[Part] = []
+                while part:
+                    etag = self.client._upload_part(bucket, key, part, None, upload, len(parts) + 1)  # noqa: SLF001
+                    parts.append(Part(len(parts) + 1, etag))
+                    part = _filled(body, PART_BYTES * (1 + len(parts) // GROWS_EVERY))
+                self.client._complete_multipart_upload(bucket, key, upload, parts)  # noqa: SLF001
+            except Exception:
+                self.client._abort_multipart_upload(bucket, key, upload)  # noqa: SLF001
+                raise
 
     @contextmanager
     def stream(self, bucket: str, key: str) -> Iterator[Readable]:
@@ -224,8 +245,10 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
         """
         with self._errors(f"versioning of bucket {bucket}"):
             status = self.client.get_bucket_versioning(bucket).status
-        lock = self._rule(lambda: self.client.get_object_lock_config(bucket))
-        cycle = self._rule(lambda: self.client.get_bucket_lifecycle(bucket))
+        with self._errors(f"default retention of bucket {bucket}"):
+            lock = self._rule(lambda: self.client.get_object_lock_config(bucket))
+        with self._errors(f"lifecycle of bucket {bucket}"):
+            cycle = self._rule(lambda: self.client.get_bucket_lifecycle(bucket))
         expiring = [rule.expiration for rule in (cycle.rules if cycle else ()) if rule.status == "Enabled"
                     and rule.expiration and (rule.expiration.days or rule.expiration.date)]  # fmt: skip
         # From a rule's date on, what is written goes at once.
@@ -327,6 +350,15 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
                 f"The object store at {self.address} gave no usable answer for {what}: {type(error).__name__}. "
                 "Check that it runs and that the connection's address is right."
             ) from error
+
+
+def _filled(body: Readable, size: int) -> bytes:
+    """Read one part; only the last is shorter."""
+    parts, left = [], size
+    while left and (data := body.read(left)):
+        parts.append(data)
+        left -= len(data)
+    return b"".join(parts)
 
 
 def _tag(xml: bytes, name: str) -> str:

@@ -8,9 +8,11 @@ import pytest
 import urllib3
 
 from platform_ops.common.errors import AuthenticationFailed, Busy, Unreachable
+from platform_ops.systems.object_store import hook as module
 from platform_ops.systems.object_store.errors import BucketNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.systems.object_store.models import BucketRules
+from tests.unit.backups.s3 import S3
 
 SECRET = "s3cret-of-the-store"
 
@@ -188,3 +190,20 @@ def test_what_a_lifecycle_rule_leaves_alive(status: str, expiration: str, days: 
     lifecycle = f"<LifecycleConfiguration><Rule>{rule}</Rule></LifecycleConfiguration>"
     expires = ObjectStoreHook(pool=Settings("<Days>3</Days>", lifecycle)).rules("backups").expires
     assert expires == (None if days is None else timedelta(days=days))
+
+
+def test_parts_grow_so_that_the_number_of_them_sets_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PART_BYTES", 10)
+    monkeypatch.setattr(module, "GROWS_EVERY", 2)
+    store, body, sizes = ObjectStoreHook(pool=S3("backups")), bytes(range(75)), list[int]()
+    client = store.client
+    real = client._upload_part
+
+    def upload(bucket: str, key: str, data: bytes, *rest: Any) -> Any:
+        sizes.append(len(data))
+        return real(bucket, key, data, *rest)
+
+    monkeypatch.setattr(client, "_upload_part", upload)
+    store.put_stream("backups", "long", io.BytesIO(body))
+    assert sizes == [10, 10, 20, 20, 15]
+    assert store.read("backups", "long") == body
