@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from platform_ops.backups.drilling import Opened, drill, refuse_differences, scratch, trusted_manifest
+from platform_ops.backups.drilling import drill, opened, refuse_differences, scratch, trusted_manifest
 from platform_ops.backups.errors import NoPoint, NotProven
-from platform_ops.backups.keys import READER_CONNECTION, identity
+from platform_ops.backups.keys import READER_CONNECTION
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.points import Manifest, point_id, point_time
 from platform_ops.backups.proofs import Proof, last_proven
@@ -87,9 +87,8 @@ class DrillRestore(SourceStep):
 
     def _drill(self, source: Source, points: Points, point: str) -> StepReport:
         manifest, sha256 = trusted_manifest(points, point)
-        opened = Opened(points, manifest, identity(bool(manifest.recipients)))
         with scratch(source.name) as folder:
-            measured = drill(KINDS[source.kind](source), opened, folder)
+            measured = drill(KINDS[source.kind](source), opened(points, manifest, self.log.info), folder)
         facts: dict[str, Any] = {
             "source": source.name,
             "point": measured.point,
