@@ -12,6 +12,7 @@ from platform_ops.backups.progress import amount
 from platform_ops.backups.restore import Restore
 from platform_ops.backups.steps import RecordEvidence
 from platform_ops.backups.wishes import BadWish
+from platform_ops.backups.witness import witness
 from platform_ops.common.errors import with_facts
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.report import StepReport, reported
@@ -31,6 +32,7 @@ class PlanRestore(StepOperator):
         restore = Restore.of(context)
         destination = restore.destination
         manifest, sha256 = restore.manifest(restore.choose())
+        held = witness(manifest, sha256)
         opened = restore.opened(manifest)
         way, selected = destination.look(opened), destination.select(opened)
         estimate, free = restore.estimate(), destination.free()
@@ -40,6 +42,7 @@ class PlanRestore(StepOperator):
             "point": manifest.point,
             "state_at": manifest.state_at.isoformat(timespec="seconds"),
             "manifest_sha256": sha256,
+            "witness": held,
             "verified": verified,
             "target": destination.target,
             "subset": restore.wish.subset,
@@ -65,7 +68,7 @@ class PlanRestore(StepOperator):
         return StepReport(
             f"Point {manifest.point} of {restore.source.name}, its state of {manifest.state_at:%Y-%m-%d %H:%M:%S} UTC, "
             f"goes to {destination.place}: {amount(selected.bytes)}; how long: {took}. {destination.told(way)}"
-            f"{'' if verified else ' The point was never verified.'}",
+            f"{'' if verified else ' The point was never verified.'} {held}",
             facts=facts,
         )
 
@@ -100,6 +103,7 @@ class RestorePoint(StepOperator):
             "source": restore.source.name,
             "point": manifest.point,
             "manifest_sha256": sha256,
+            "witness": witness(manifest, sha256),
             "target": destination.target,
             "subset": restore.wish.subset,
         }
@@ -111,7 +115,8 @@ class RestorePoint(StepOperator):
         facts |= {"seconds": seconds, "moved_aside_to": list(done.aside)}
         how = " since an earlier try" if done.reused else f", after {span(seconds)}"
         return StepReport(
-            f"Point {manifest.point} of {restore.source.name} is at {destination.place}{how}.{done.kept}",
+            f"Point {manifest.point} of {restore.source.name} is at {destination.place}{how}.{done.kept} "
+            f"{facts['witness']}",
             "reused" if done.reused else "done",
             facts,
         )

@@ -15,7 +15,7 @@ from platform_ops.backups.contents import lines, open_content
 from platform_ops.backups.in_order import in_order
 from platform_ops.backups.kinds.bucket_plan import MAPPED, Line, scratch_key, shown
 from platform_ops.backups.kinds.shape import OpenPoint, Selection
-from platform_ops.backups.streams import CHUNK, Counter, Reader
+from platform_ops.backups.streams import CHUNK, Counter, Reader, Sum
 from platform_ops.systems.object_store.buckets import BucketHook, read_parameters, write_headers
 from platform_ops.systems.object_store.models import Listed
 
@@ -85,7 +85,8 @@ class BucketTarget:
             if line.get("marker"):
                 self._hook.remove_version(self._bucket, self._name(key))
                 continue
-            with open_content(point.points, line["content"], line["sha256"], point.identity) as plain:
+            whole = Sum(line["size"], line["sha256"])
+            with open_content(point.points, line["content"], whole, point.identity) as plain:
                 told = _Told(plain, point.points.told)
                 self._hook.put_stream(self._bucket, self._name(key), told, write_headers(line["put"]))
         return len(missing)
