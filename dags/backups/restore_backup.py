@@ -62,7 +62,10 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
             "",
             type="string",
             maxLength=4000,
-            description=("When not all of it is wanted: a path below a directory; how the keys of a bucket begin."),
+            description=(
+                "When not all of it is wanted: a path below a directory; `<database>` or `<database>/<schema>.<table>` "
+                "of PostgreSQL; how the keys of a bucket begin."
+            ),
         ),
         "overwrite": Param(
             default=False,
