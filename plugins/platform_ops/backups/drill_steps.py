@@ -10,6 +10,7 @@ from platform_ops.backups.drilling import drill, opened, refuse_differences, scr
 from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION
 from platform_ops.backups.kinds.table import KINDS
+from platform_ops.backups.overview import lateness
 from platform_ops.backups.points import Manifest, point_id, point_time
 from platform_ops.backups.proofs import Proof, last_proven
 from platform_ops.backups.sources import Source, load_source
@@ -124,7 +125,7 @@ class RequireProofs(ChooseSources):
     def run_step(self, context: Context) -> StepReport:
         """Look at every source, or at those the run was asked for."""
         now = datetime.now(UTC)
-        late = [told for name in self.wanted(context) if (told := _lateness(name, now))]
+        late = [told for name in self.wanted(context) if (told := _late(name, now))]
         if late:
             raise NotProven(f"{' '.join(late)} Start drill_restores for them, and read why if it fails.")
         return StepReport("Every source that has points was proven within its interval.")
@@ -134,7 +135,7 @@ class RequireProofs(ChooseSources):
         return []
 
 
-def _lateness(name: str, now: datetime) -> str:
+def _late(name: str, now: datetime) -> str:
     """Say since when a source lacks a proof; empty when it does not, or not for longer than it may."""
     try:
         source = load_source(name)
@@ -142,8 +143,5 @@ def _lateness(name: str, now: datetime) -> str:
         proven, existing = last_proven(points.proofs(now)), points.all()
     except TROUBLES as error:
         return f"{name} can't be looked at: {error}"
-    since = proven.at if proven else point_time(existing[-1]) if existing else now
-    if now - since <= source.drill_every:
-        return ""
-    last = f"was proven last on {since:%Y-%m-%d}" if proven else f"has points since {since:%Y-%m-%d} and no proof"
-    return f"{source.name} {last}; {source.drill_every.days} days are allowed."
+    late = lateness(source, proven, point_time(existing[-1]) if existing else None, now)
+    return late and f"{name}: {late}"
