@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param, dag
 
-from platform_ops.backups.names import LONGEST_STEP
+from platform_ops.backups.names import LONGEST_STEP, RESTORE_QUEUE
 from platform_ops.backups.restore_steps import ApproveRestore, CompareRestore, PlanRestore, RecordRestore, RestorePoint
 from platform_ops.backups.sources import source_names
 from platform_ops.common.dag_defaults import Area, Impact, default_args
@@ -77,10 +77,15 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
     },
 )
 def restore_backup() -> None:
-    plan_restore = PlanRestore(task_id="plan_restore")
-    approve_restore = ApproveRestore(task_id="approve_restore")
-    restore_point = RestorePoint(task_id="restore_point", pool="backups", execution_timeout=LONGEST_STEP)
-    compare_restore = CompareRestore(task_id="compare_restore", pool="backups", execution_timeout=LONGEST_STEP)
+    plan_restore = PlanRestore(task_id="plan_restore", queue=RESTORE_QUEUE)
+    # Opens nothing, but has to see whether the target leads to production by a link.
+    approve_restore = ApproveRestore(task_id="approve_restore", queue=RESTORE_QUEUE)
+    restore_point = RestorePoint(
+        task_id="restore_point", pool="backups", queue=RESTORE_QUEUE, execution_timeout=LONGEST_STEP
+    )
+    compare_restore = CompareRestore(
+        task_id="compare_restore", pool="backups", queue=RESTORE_QUEUE, execution_timeout=LONGEST_STEP
+    )
     record_evidence = RecordRestore(task_id="record_evidence").as_teardown()
     # Callers that wait for the run get these facts.
     record_evidence.returns_dag_result = True
