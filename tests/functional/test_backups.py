@@ -236,9 +236,14 @@ def kept(backups: Backups) -> Path:
     block = {"production": [str(backups.files / "live")], "approval": {"approvers": ["paula", "oscar"]}}
     entry.write_text(entry.read_text() + f"restore: {json.dumps(block)}\n")
     backups.point("kept")
-    runs = backups.world.runs("OPERATOR", RESTORE)
-    wait_until(lambda: '"kept"' in runs.api.get(f"/api/v2/dags/{RESTORE}/details").text, "the source in the form", 120)
+    offered(backups, "kept")
     return path
+
+
+def offered(backups: Backups, name: str) -> None:
+    """Wait until the form of restore_backup offers a source."""
+    api = backups.world.runs("OPERATOR", RESTORE).api
+    wait_until(lambda: f'"{name}"' in api.get(f"/api/v2/dags/{RESTORE}/details").text, "the source in the form", 120)
 
 
 def test_a_dry_run_shows_the_plan_then_the_restore_puts_it_there(backups: Backups, kept: Path) -> None:
@@ -260,6 +265,33 @@ def test_a_dry_run_shows_the_plan_then_the_restore_puts_it_there(backups: Backup
     state, reports = restored(backups, restore(backups, **form, dry_run=False))
     assert state == "failed"
     assert "is not empty" in reports["plan_restore"]["summary"]
+
+
+def test_a_bucket_comes_back_with_its_versions(backups: Backups) -> None:
+    from minio.commonconfig import ENABLED
+    from minio.versioningconfig import VersioningConfig
+
+    for bucket in ("shop", "shop-back"):
+        backups.store.make_bucket(bucket)
+        backups.store.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
+    for body in (b"first", b"second"):
+        backups.store.put_object("shop", "orders/one", io.BytesIO(body), len(body), "text/plain")
+    text = SOURCE.format(name="shop-data", path="").replace("path: ", "bucket: shop")
+    text = text.replace("kind: directory", "kind: bucket\nconnection: object_store_default")
+    entry = backups.world.home / "include" / "backups" / "shop-data.yaml"
+    entry.write_text(f"{text}restore: {{connection: object_store_default}}\n")
+    backups.point("shop-data")
+    offered(backups, "shop-data")
+    form = {"source": "shop-data", "target": "s3://shop-back", "dry_run": False}
+    state, reports = restored(backups, restore(backups, **form))
+    assert state == "success", reports
+    assert reports["compare_restore"]["outcome"] == "done", reports
+    found = backups.store.list_objects("shop-back", recursive=True, include_version=True)
+    assert [(one.object_name, one.size) for one in found] == [("orders/one", 6), ("orders/one", 5)]
+
+    state, reports = restored(backups, restore(backups, **form | {"target": "s3://shop"}))
+    assert state == "failed"
+    assert "s3://shop is the source" in reports["plan_restore"]["summary"]
 
 
 @pytest.mark.parametrize("name", ["gitops", "airflow-database"])

@@ -211,7 +211,7 @@ class BucketDestination:
         return found
 
     def look(self, opened: Opened) -> InTheWay:
-        """Return the keys that hold something already; what an earlier try has written is not in the way."""
+        """Return the keys that hold something already; unasked, only what an earlier try has written may."""
         found = self._to.in_the_way(opened)
         names = tuple(islice(found, NAMED))
         if names and not self._overwrite:
@@ -230,14 +230,18 @@ class BucketDestination:
         )
         if not way.count:
             return f"{which} Nothing is in the way."
-        return f"{which} {way.count} keys get newer versions, and keep those they have: {', '.join(way.names)}."
+        return (
+            f"{which} {way.count} of its keys are there; what differs gets newer versions, and keeps those it has: "
+            f"{', '.join(way.names)}."
+        )
 
     def restore(self, opened: Opened, who: str) -> Done:  # noqa: ARG002
         """Write what is missing."""
-        way = self.look(opened)
+        if not self._overwrite:
+            self.look(opened)
         written = self._to.restore(opened)
-        kept = f" What {way.count} keys had before is kept as their older versions." if way.count else ""
-        return Done(not written, kept)
+        kept = f" What {written.covered} keys had before is kept as their older versions." if written.covered else ""
+        return Done(not written.versions, kept)
 
     def compare(self, opened: Opened, who: str) -> list[str]:  # noqa: ARG002
         """Hold what the bucket has against the point."""

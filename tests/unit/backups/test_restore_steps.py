@@ -13,6 +13,7 @@ from platform_ops.backups.drill_steps import DrillRestore
 from platform_ops.backups.errors import Corrupt, NoPoint, NotProven
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.points import MANIFEST, VERIFIED, BadManifest
+from platform_ops.backups.progress import Progress
 from platform_ops.backups.restore_steps import RecordRestore
 from platform_ops.backups.steps import CopySource
 from platform_ops.backups.wishes import BadWish
@@ -210,6 +211,20 @@ def test_a_second_copy_of_the_task_leaves_the_first_its_work(
     assert contents(restores.target) == contents(restores.steps.tree)
     restores.compare()
     assert below(restores.target.parent) == ["target"]
+
+
+def test_drills_and_restores_say_how_far_they_are(restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:
+    restores.steps.back_up()
+    monkeypatch.setattr("platform_ops.backups.progress.EVERY_SECONDS", 0.0)
+    real, said = Progress.__init__, list[str]()
+    monkeypatch.setattr(Progress, "__init__", lambda own, _, expected: real(own, said.append, expected))
+    restores.steps.run(DrillRestore, source="tree", run_id="drill")
+    assert " so far, " in said[0]
+    drilled = len(said)
+    restores.plan()
+    assert len(said) == drilled
+    restores.restore()
+    assert len(said) > drilled
 
 
 def test_evidence_names_what_was_restored_to_where(restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:

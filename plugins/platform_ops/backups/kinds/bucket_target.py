@@ -8,6 +8,7 @@ version twice, which the comparison tells. Nothing is ever deleted but by the ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
@@ -25,6 +26,18 @@ Group = tuple[str, list[Line]]
 """A key of a point with its versions, the newest first; none for a key that only the bucket has."""
 Pair = tuple[Group, list[Listed] | None]
 """A group with what the bucket has; None where it is called otherwise there, and was not listed in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a restore wrote.
+
+    :param versions: how many.
+    :param covered: how many keys had something before, which stays below.
+    """
+
+    versions: int = 0
+    covered: int = 0
 
 
 class BucketTarget:
@@ -62,25 +75,29 @@ class BucketTarget:
         return Selection(objects, size)
 
     def in_the_way(self, point: OpenPoint) -> Iterator[str]:
-        """Yield the keys that hold something else than what an earlier try of this restore has written."""
+        """Yield the keys that are there: of all but an earlier try's, or where others may be, of what is restored."""
         return filter(None, in_order(self._pairs(point), lambda pair: partial(self._foreign, *pair), lambda _: ""))
 
     def _foreign(self, group: Group, found: list[Listed] | None) -> str:
         key, expected = group
-        if not expected:
-            return shown(key) if self._alone else ""
         found = self._found(key, found)
-        return shown(key) if len(found) > self._done(expected, found) else ""
+        there = len(found) > self._done(expected, found) if self._alone else bool(found and expected)
+        return shown(key) if there else ""
 
-    def restore(self, point: OpenPoint) -> int:
-        """Write what is missing; return how many versions were."""
-        work = in_order(self._pairs(point), lambda pair: partial(self._restore_key, point, *pair), lambda _: 0)
-        return sum(work)
+    def restore(self, point: OpenPoint) -> Written:
+        """Write what is missing."""
+        versions = covered = 0
+        work = in_order(self._pairs(point), lambda pair: partial(self._restore_key, point, *pair), lambda _: Written())
+        for one in work:
+            versions, covered = versions + one.versions, covered + one.covered
+        return Written(versions, covered)
 
-    def _restore_key(self, point: OpenPoint, group: Group, found: list[Listed] | None) -> int:
+    def _restore_key(self, point: OpenPoint, group: Group, found: list[Listed] | None) -> Written:
         """Write the versions of a key that are missing, the oldest first."""
         key, expected = group
-        missing = expected[: len(expected) - self._done(expected, self._found(key, found))]
+        found = self._found(key, found)
+        done = self._done(expected, found)
+        missing = expected[: len(expected) - done]
         for line in reversed(missing):
             if line.get("marker"):
                 self._hook.remove_version(self._bucket, self._name(key))
@@ -89,7 +106,7 @@ class BucketTarget:
             with open_content(point.points, line["content"], whole, point.identity) as plain:
                 told = _Told(plain, point.points.told)
                 self._hook.put_stream(self._bucket, self._name(key), told, write_headers(line["put"]))
-        return len(missing)
+        return Written(len(missing), bool(missing) and len(found) > done)
 
     def _done(self, expected: list[Line], found: list[Listed]) -> int:
         """Return how many of the versions of a key are there: its oldest ones, on top of what the key had before."""
