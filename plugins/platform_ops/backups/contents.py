@@ -27,6 +27,7 @@ from platform_ops.backups.streams import (
     CHUNK,
     Counter,
     CountingWriter,
+    Limited,
     Piped,
     Reader,
     Sum,
@@ -171,9 +172,10 @@ def side_by_side(expected: Iterable[Stored], found: Iterable[tuple[str, int]]) -
 
 
 @contextmanager
-def open_content(points: Points, name: str, plain_sha256: str, identity: str | None) -> Iterator[Reader]:
+def open_content(points: Points, name: str, expected: Sum, identity: str | None) -> Iterator[Reader]:
     """Open a content's plain bytes; whoever reads to the end knows that all of it was right.
 
+    :param expected: of the plain bytes.
     :raises Corrupt: the bytes are not those that were backed up.
     :raises ObjectNotFound: the content is gone.
     """
@@ -182,11 +184,12 @@ def open_content(points: Points, name: str, plain_sha256: str, identity: str | N
     def produce(pipe: Writer) -> None:
         plain = Counter()
         with points.hook.stream(points.bucket, key) as body:
+            limited = Limited(pipe, expected.size)
             try:
-                decode(body, CountingWriter(pipe, plain), identity if name.endswith(".age") else None)
+                decode(body, CountingWriter(limited, plain), identity if name.endswith(".age") else None)
             except Undecipherable as error:
                 raise _lost(points, name, str(error)) from error
-        if plain.sum.sha256 != plain_sha256:
+        if plain.sum != expected:
             raise _lost(points, name, "the plain bytes have another sha256.")
 
     with Piped(produce) as pipe:

@@ -39,6 +39,7 @@ from platform_ops.backups.streams import (
     Counter,
     CountingReader,
     CountingWriter,
+    Limited,
     Piped,
     Sum,
     Undecipherable,
@@ -49,24 +50,6 @@ from platform_ops.backups.streams import (
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 
 PROOFS = "proofs"
-
-
-class _Limited:
-    """Writes on as much as there can be: a few bytes can unpack to more than any disk holds."""
-
-    def __init__(self, inner: Writer, most: int, key: str) -> None:
-        self._inner = inner
-        self._left = most
-        self._key = key
-
-    def write(self, data: bytes, /) -> int:
-        self._left -= len(data)
-        if self._left < 0:
-            raise Corrupt(f"{self._key} unpacks to more than was backed up: it was changed after it was stored.")
-        return self._inner.write(data)
-
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +240,7 @@ class Points:
                 reader = CountingReader(body, stored)
                 # A part that reveals nothing is not encrypted, whatever the rest of its point is.
                 key_of_it = identity if member.name.endswith(".age") else None
-                limited = _Limited(pipe, member.plain_size, key)
+                limited = Limited(pipe, member.plain_size)
                 try:
                     decode(reader, CountingWriter(limited, plain), key_of_it)
                 except Undecipherable as error:

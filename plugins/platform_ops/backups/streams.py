@@ -109,6 +109,27 @@ class CountingWriter:
         """Do nothing: nothing is held back."""
 
 
+class Limited:
+    """Writes on as much as there can be: a few stored bytes can unpack to more than any disk holds.
+
+    :raises Undecipherable: there is more.
+    """
+
+    def __init__(self, inner: Writer, most: int) -> None:
+        self._inner = inner
+        self._left = most
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of the bytes."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise Undecipherable("It unpacks to more than was backed up.")
+        return self._inner.write(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+
 class _RememberedReader:
     """Reads on and remembers the error that ended it: age would turn it into one of its own."""
 

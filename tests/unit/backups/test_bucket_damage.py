@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from platform_ops.backups.errors import Corrupt
+from platform_ops.backups.streams import encode_whole
 from tests.unit.backups.bucket_world import World
 
 
@@ -35,6 +36,14 @@ def test_a_changed_content_is_found_and_named(
     with pytest.raises(Corrupt, match=key):
         world.drill(manifest, tmp_path)
     assert sorted(world.s3.buckets) == ["backups", "shop"]
+
+
+def test_a_content_that_unpacks_to_more_than_was_backed_up_is_not_unpacked(world: World, tmp_path: Path) -> None:
+    world.s3.put("shop", "k", b"content")
+    manifest = world.begin()
+    key = world.spoil(lambda _: encode_whole(bytes(1 << 26), world.recipients))
+    with pytest.raises(Corrupt, match=f"{key} .*unpacks to more than was backed up"):
+        world.drill(manifest, tmp_path)
 
 
 def test_a_missing_and_two_swapped_contents_are_found_and_named(world: World, tmp_path: Path) -> None:

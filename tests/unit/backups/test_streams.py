@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from platform_ops.backups.streams import (
     BadIdentity,
     BadRecipient,
+    Limited,
     Piped,
     Sum,
     Undecipherable,
     decode,
     encode,
+    encode_whole,
     parse_identity,
     parse_recipients,
 )
@@ -152,3 +154,10 @@ def test_what_is_no_private_key_is_not_repeated() -> None:
     with pytest.raises(BadIdentity) as refused:
         parse_identity("hunter2hunter2")
     assert "hunter2" not in str(refused.value)
+
+
+def test_what_unpacks_to_more_than_was_backed_up_is_stopped_where_it_does() -> None:
+    stored, plain = io.BytesIO(encode_whole(bytes(1 << 26), ())), io.BytesIO()
+    with pytest.raises(Undecipherable, match="more than was backed up"):
+        decode(stored, Limited(plain, 1000), None)
+    assert len(plain.getvalue()) <= 1000

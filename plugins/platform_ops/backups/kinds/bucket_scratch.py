@@ -18,7 +18,7 @@ from platform_ops.backups.contents import lines, open_content
 from platform_ops.backups.in_order import in_order
 from platform_ops.backups.kinds.bucket_plan import MAPPED, Line, meaning, scratch_key, shown
 from platform_ops.backups.kinds.shape import OpenPoint
-from platform_ops.backups.streams import CHUNK, Counter
+from platform_ops.backups.streams import CHUNK, Counter, Sum
 from platform_ops.common.errors import PlatformError
 from platform_ops.systems.object_store.buckets import BucketHook, read_parameters, write_headers
 from platform_ops.systems.object_store.models import Known, Listed, Setting
@@ -63,7 +63,8 @@ class Scratch:
             if line.get("marker"):
                 self._hook.remove_version(bucket, key)
                 continue
-            with open_content(point.points, line["content"], line["sha256"], point.identity) as plain:
+            expected = Sum(line["size"], line["sha256"])
+            with open_content(point.points, line["content"], expected, point.identity) as plain:
                 self._hook.put_stream(bucket, key, plain, write_headers(line["put"]))
 
     def compare(self, point: OpenPoint, target: Path) -> list[str]:
