@@ -102,6 +102,17 @@ class Backups:
             answer.release_conn()
         return found
 
+    def as_reader(self) -> dict[str, str]:
+        """Return the variables with which stock S3 clients read the backups."""
+        its = self.world.environment
+        return {
+            "AWS_ENDPOINT_URL": its["OBJECT_STORE_URL"],
+            "AWS_ACCESS_KEY_ID": its["OBJECT_STORE_BACKUP_READER_ACCESS_KEY"],
+            "AWS_SECRET_ACCESS_KEY": its["OBJECT_STORE_BACKUP_READER_SECRET_KEY"],
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "STORE": "backups",
+        }
+
     def proofs(self, name: str) -> list[dict[str, Any]]:
         """Return what drills of a source found."""
         drills = {key.rpartition("/")[2] for key in self.names(name) if key.startswith(f"{name}/proofs/")}
@@ -122,7 +133,11 @@ def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -
     assert {reports[step]["outcome"] for step in STEPS[:-1]} == {"done"}
     assert reports["record_evidence"]["facts"]["verdict"] == "done"
     stored = backups.keys("tree")
-    assert set(stored) == {"files.tar.zst.age", "index.jsonl.zst.age", "RESTORE.md", "manifest.json", "verified.json"}
+    lists = {"tree.tar.zst.age", "index.jsonl.zst.age", "packs.tar.zst.age", "contents.jsonl.zst"}
+    packs = {key.rpartition("/")[2] for key in backups.names("tree") if key.startswith("tree/contents/")}
+    rest = {name for name in stored if not name.startswith("claim-")}
+    assert rest == lists | packs | {"RESTORE.md", "manifest.json", "verified.json"}
+    assert packs
     assert not any(b"secret plans" in body for body in stored.values())
 
     state, reports = backups.run(DRILL, "tree")
@@ -143,7 +158,7 @@ def test_the_repository_of_what_runs_is_proven_too(backups: Backups) -> None:
 def follow(backups: Backups, name: str, folder: Path) -> Path:
     """Do what RESTORE.md says, with stock tools only, and return the folder it was done in."""
     # Where `age` had to be built, it is not on the PATH yet.
-    tools = dict.fromkeys(str(stock_tool(name).parent) for name in ("age", "zstd", "tar", "git", "sha256sum"))
+    tools = dict.fromkeys(str(stock_tool(name).parent) for name in ("age", "zstd", "tar", "git", "aws", "sha256sum"))
     folder.mkdir()
     for file, body in backups.keys(name).items():
         (folder / file).write_bytes(body)
@@ -152,7 +167,7 @@ def follow(backups: Backups, name: str, folder: Path) -> Path:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
         cwd=folder,
-        env=os.environ | {"PATH": os.pathsep.join([os.environ["PATH"], *tools])},
+        env=os.environ | backups.as_reader() | {"PATH": os.pathsep.join([os.environ["PATH"], *tools])},
         capture_output=True,
         text=True,
         check=False,
@@ -183,9 +198,9 @@ def test_a_repository_comes_back_without_this_software(backups: Backups, tmp_pat
 def test_one_flipped_byte_is_found_and_named(backups: Backups) -> None:
     backups.source("spoilt")
     point = backups.point("spoilt")["point"]
-    (key,) = [key for key in backups.names("spoilt") if key.endswith("/files.tar.zst.age")]
+    (key,) = [key for key in backups.names("spoilt") if key.endswith("/tree.tar.zst.age")]
     assert point in key
-    body = bytearray(backups.keys("spoilt")["files.tar.zst.age"])
+    body = bytearray(backups.keys("spoilt")["tree.tar.zst.age"])
     body[len(body) // 2] ^= 1
     backups.store.put_object("backups", key, io.BytesIO(body), len(body))
     state, reports = backups.run(DRILL, "spoilt")
