@@ -16,11 +16,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from platform_ops.backups import contents
-from platform_ops.backups.contents import lines, listed, open_stored, write_line
+from platform_ops.backups.contents import Stored, lines, listed, open_stored, write_line
 from platform_ops.backups.depositing import Deposit
 from platform_ops.backups.errors import Corrupt, NoPoint
+from platform_ops.backups.in_order import in_order
 from platform_ops.backups.kinds.directory_compare import differences, within
-from platform_ops.backups.kinds.directory_packs import Entry, Packed, entry_of, header, pack, tar_to, unchanged
+from platform_ops.backups.kinds.directory_packs import (
+    PACKERS,
+    Entry,
+    Packed,
+    entry_of,
+    header,
+    pack,
+    tar_to,
+    unchanged,
+)
 from platform_ops.backups.kinds.directory_tree import Found, Identity, Tree, identity, shown
 from platform_ops.backups.kinds.extraction import Extraction
 from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading, Selection
@@ -261,15 +271,19 @@ def _by_pack(entries: Iterable[Entry]) -> dict[str, set[str]]:
 
 def _extract_packs(point: OpenPoint, extraction: Extraction, packs: dict[str, set[str]]) -> None:
     with listed(point.points, point.manifest) as stored:
-        for one in stored:
-            if paths := packs.pop(one.name, None):
-                with open_stored(point.points, one, point.identity) as plain:
-                    extraction.add(plain, paths.__contains__)
-    if packs:
+        found = [one for one in stored if one.name in packs]
+    if unlisted := packs.keys() - {one.name for one in found}:
         raise Corrupt(
-            f"The index of point {point.manifest.point} of {point.manifest.source} names pack {next(iter(packs))}, "
+            f"The index of point {point.manifest.point} of {point.manifest.source} names pack {min(unlisted)}, "
             "which the point does not list. Restore another point, and find out who changed it."
         )
+
+    def take(one: Stored) -> None:
+        with open_stored(point.points, one, point.identity) as plain:
+            extraction.add(plain, packs[one.name].__contains__)
+
+    for _ in in_order(found, lambda one: partial(take, one), lambda _: None, workers=PACKERS):
+        pass
 
 
 def _index(point: OpenPoint) -> dict[str, Entry]:
