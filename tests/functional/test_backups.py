@@ -1,5 +1,6 @@
 """Backups on the whole sandbox: what is copied is verified and proven, and what was spoilt is found."""
 
+import hashlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from platform_ops.backups.witness import HELD
 from sandbox.airflow_runs import WAITING, Runs
 from tests.functional.world import World
 from tests.programs import stock_tool
@@ -147,6 +149,7 @@ def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -
     assert (proof["proven"], proof["point"]) == (True, facts["point"])
     assert 0 <= proof["rto_seconds"] < facts["rto_target_seconds"]
     assert 0 <= proof["rpo_seconds"] < facts["rpo_target_seconds"]
+    assert facts["witness"] == HELD
 
 
 def test_the_repository_of_what_runs_is_proven_too(backups: Backups) -> None:
@@ -209,6 +212,20 @@ def test_one_flipped_byte_is_found_and_named(backups: Backups) -> None:
     (proof,) = backups.proofs("spoilt")
     assert proof["proven"] is False
     assert key in proof["why"]
+
+
+def test_a_point_that_was_changed_with_the_note_beside_it_is_found(backups: Backups) -> None:
+    backups.source("forged")
+    point = backups.point("forged")["point"]
+    kept = backups.keys("forged")
+    manifest = kept["manifest.json"].replace(b'"kind":"directory"', b'"kind":"git"')
+    note = json.loads(kept["verified.json"]) | {"manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+    for name, body in (("manifest.json", manifest), ("verified.json", json.dumps(note).encode())):
+        backups.store.put_object("backups", f"forged/{point}/{name}", io.BytesIO(body), len(body))
+    state, reports = backups.run(DRILL, "forged")
+    assert state == "failed"
+    assert "evidence evidence/runs/back_up_sources/" in reports["drill_restore"]["summary"]
+    assert [proof["proven"] for proof in backups.proofs("forged")] == [False]
 
 
 def test_a_source_that_fails_stops_its_own_steps_only(backups: Backups) -> None:

@@ -15,6 +15,7 @@ from platform_ops.backups.proofs import Proof, last_proven
 from platform_ops.backups.sources import Source, load_source
 from platform_ops.backups.steps import TROUBLES, ChooseSources, SourceStep
 from platform_ops.backups.store import Points
+from platform_ops.backups.witness import witness
 from platform_ops.common.errors import FailNow, PlatformError
 from platform_ops.common.report import StepReport
 
@@ -87,6 +88,7 @@ class DrillRestore(SourceStep):
 
     def _drill(self, source: Source, points: Points, point: str) -> StepReport:
         manifest, sha256 = trusted_manifest(points, point)
+        held = witness(manifest, sha256)
         opened = Opened(points, manifest, identity(bool(manifest.recipients)))
         with scratch(source.name) as folder:
             measured = drill(KINDS[source.kind](source), opened, folder)
@@ -94,13 +96,14 @@ class DrillRestore(SourceStep):
             "source": source.name,
             "point": measured.point,
             "manifest_sha256": sha256,
+            "witness": held,
             "rpo_seconds": round(measured.rpo.total_seconds(), 3),
             "rto_seconds": round(measured.rto.total_seconds(), 3),
             "rpo_target_seconds": source.rpo.total_seconds(),
             "rto_target_seconds": source.rto.total_seconds(),
         }
         refuse_differences(manifest, measured.differences, facts)
-        return StepReport(self._sentence(source, manifest, measured.rpo, measured.rto), facts=facts)
+        return StepReport(f"{self._sentence(source, manifest, measured.rpo, measured.rto)} {held}", facts=facts)
 
     @staticmethod
     def _sentence(source: Source, manifest: Manifest, rpo: Any, rto: Any) -> str:

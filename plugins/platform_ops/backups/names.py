@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+BACK_UP = "back_up_sources"
 REPORT = "report_backups"
 WRITE_REPORT = "write_report"
 RESTORE = "restore_backup"

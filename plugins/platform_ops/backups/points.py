@@ -96,7 +96,16 @@ class Manifest:
 
 def point_id(began: datetime, run_id: str) -> str:
     """Name the point of a run: the same in every try, in the order of time, never that of another run."""
-    return f"{began.astimezone(UTC):{_STAMP}}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+    return f"{began.astimezone(UTC):{_STAMP}}-{_of_run(run_id)}"
+
+
+def is_of_run(point: str, run_id: object) -> bool:
+    """Say whether a point has the name that a run gives."""
+    return isinstance(run_id, str) and point.endswith(f"-{_of_run(run_id)}")
+
+
+def _of_run(run_id: str) -> str:
+    return hashlib.sha256(run_id.encode()).hexdigest()[:8]
 
 
 def is_point(text: object) -> bool:

@@ -56,8 +56,8 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
     :param say: told of each point before anything is deleted.
     """
     existing = points.all()
-    claimed = _claimed(points, existing)
-    told = tuple(_kept_for_copy(fate, claimed) for fate in _fates(points, existing, retention))
+    claimed, trusted = _claimed(points, existing), _trusted(points, existing)
+    told = tuple(_kept_for_copy(fate, claimed) for fate in _fates(points, existing, trusted, retention))
     for fate in told:
         say(fate)
     done = Pruned(told)
@@ -68,14 +68,15 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
     half = [point for point in points.unfinished() if point < newest and point not in gone]
     done.half = [point for point in half if point not in claimed and points.give_up(point)]
     # Read again: a copy may have begun to build on what has just gone.
-    existing = points.all()
+    looked_at, existing = existing, points.all()
+    trusted = {point: its for point, its in trusted.items() if point in existing}
+    trusted |= _trusted(points, [point for point in existing if point not in looked_at])
     held = set(_claimed(points, [*existing, *gone])) - set(existing)
     for point in (*gone, *points.given_up()):
         if point not in held:
             # Before the rest goes: by that a later prune finds the point, should this one die.
             points.hook.abort_uploads(points.bucket, points.key(point, ""))
             points.clear(point)
-    trusted = _trusted(points, existing)
     for point in existing[1:]:
         # What belongs to the newest point may still be growing.
         for key in points.strays(trusted[point]) if point in trusted else ():
@@ -87,11 +88,11 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
     return done
 
 
-def _fates(points: Points, existing: list[str], retention: Retention) -> Iterator[Fate]:
+def _fates(points: Points, existing: list[str], trusted: dict[str, Manifest], retention: Retention) -> Iterator[Fate]:
     """Yield the fates; a point that changed since it was verified stays its time, and stands for no other."""
     once_verified = [point for point in existing if {VERIFIED, SPOILT} & points.parts(point).keys()]
     once = {fate.point for fate in fates(existing, retention, once_verified) if fate.kept}
-    for fate in fates(existing, retention, _trusted(points, existing)):
+    for fate in fates(existing, retention, trusted):
         if fate.kept or fate.point not in once:
             yield fate
         else:

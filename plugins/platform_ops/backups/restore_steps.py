@@ -13,6 +13,7 @@ from platform_ops.backups.progress import amount
 from platform_ops.backups.restore import Restore
 from platform_ops.backups.steps import RecordEvidence
 from platform_ops.backups.wishes import BadWish
+from platform_ops.backups.witness import witness
 from platform_ops.common.errors import with_facts
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.report import StepReport, reported
@@ -32,6 +33,7 @@ class PlanRestore(StepOperator):
         restore = Restore.of(context)
         way = restore.placement.check(overwrite=restore.wish.overwrite)
         manifest, sha256 = restore.manifest(restore.choose())
+        held = witness(manifest, sha256)
         selected = restore.selection(restore.opened(manifest))
         estimate, free = restore.estimate(), restore.placement.free()
         verified = restore.points.has(manifest.point, VERIFIED)
@@ -40,6 +42,7 @@ class PlanRestore(StepOperator):
             "point": manifest.point,
             "state_at": manifest.state_at.isoformat(timespec="seconds"),
             "manifest_sha256": sha256,
+            "witness": held,
             "verified": verified,
             "target": str(restore.placement.target),
             "subset": restore.wish.subset,
@@ -65,7 +68,7 @@ class PlanRestore(StepOperator):
         return StepReport(
             f"Point {manifest.point} of {restore.source.name}, its state of {manifest.state_at:%Y-%m-%d %H:%M:%S} UTC, "
             f"goes to {restore.placement.place}: {amount(selected.bytes)}; how long: {took}. {_in_the_way(way)}"
-            f"{'' if verified else ' The point was never verified.'}",
+            f"{'' if verified else ' The point was never verified.'} {held}",
             facts=facts,
         )
 
@@ -106,6 +109,7 @@ class RestorePoint(StepOperator):
             "source": restore.source.name,
             "point": manifest.point,
             "manifest_sha256": sha256,
+            "witness": witness(manifest, sha256),
             "target": str(placement.target),
             "subset": restore.wish.subset,
         }
@@ -121,7 +125,7 @@ class RestorePoint(StepOperator):
                 placement.put()
         seconds = round(time.monotonic() - began, 1)
         facts |= {"seconds": seconds, "moved_aside_to": [str(path) for path in placement.aside()]}
-        return StepReport(f"{where}, after {span(seconds)}.{_kept(placement)}", facts=facts)
+        return StepReport(f"{where}, after {span(seconds)}.{_kept(placement)} {facts['witness']}", facts=facts)
 
 
 def _who(context: Context) -> str:

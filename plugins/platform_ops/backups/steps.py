@@ -26,6 +26,7 @@ from platform_ops.backups.retention import is_due
 from platform_ops.backups.sources import CATALOGUE, Source, load_source
 from platform_ops.backups.store import Points
 from platform_ops.backups.verdicts import TEARDOWNS, judge_run
+from platform_ops.backups.witness import HELD, witness
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import Invalid, PlatformError, with_facts
 from platform_ops.common.operators import StepOperator
@@ -212,8 +213,11 @@ class VerifyPoint(SourceStep):
         points.note(point, VERIFIED, noted)
         facts: dict[str, Any] = {"source": source.name, "point": point} | noted
         with with_facts(facts):
-            facts["again"] = again = self._older(source, points, older, at)
+            again = self._older(source, points, older, at)
+        unheld = {one: said for one, said in again.items() if said != HELD}
+        facts |= {"again": list(again), "not_held": unheld}
         told = f" So are {len(again)} older points." if again else ""
+        told += f" {len(unheld)} of them were not held against evidence: {', '.join(unheld)}." if unheld else ""
         return StepReport(summary.format(amount(noted["bytes"])) + told, facts=facts)
 
     @staticmethod
@@ -227,15 +231,21 @@ class VerifyPoint(SourceStep):
                 f"{points.bucket}/{key} is not the text that was stored. Read another point's, and find out who."
             )
 
-    def _older(self, source: Source, points: Points, older: list[str], at: datetime) -> list[str]:
-        """Read older points again, so that each is within the cycle; one that is spoilt is no longer verified."""
+    def _older(self, source: Source, points: Points, older: list[str], at: datetime) -> dict[str, str]:
+        """Read older points again, so that each is within the cycle; one that is spoilt is no longer verified.
+
+        :return: each that was read, with what its evidence says.
+        """
         verified = {one: _verified_at(points, one) for one in older}
         turn = sorted(older, key=lambda one: verified[one])
         share = math.ceil(len(older) * source.tier.every / CYCLE)
-        again = [one for one in turn[:share] if at - verified[one] >= CYCLE / 2]
-        for one in again:
+        again = {}
+        for one in turn[:share]:
+            if at - verified[one] < CYCLE / 2:
+                break
             try:
                 manifest, sha256 = trusted_manifest(points, one)
+                again[one] = witness(manifest, sha256)
                 self._read(points, manifest, Progress(self.log.info, manifest.stored_size))
             except SPOILS as error:
                 points.spoil(one, str(error))

@@ -270,7 +270,10 @@ class Points:
         :raises ObjectNotFound: the object is gone.
         """
         key = self.key(manifest.point, manifest.place, member.name)
-        self._compare(key, self.sum(key, told), Sum(member.stored_size, member.stored_sha256), "stored")
+        expected = Sum(member.stored_size, member.stored_sha256)
+        if self.sum(key, told) != expected:
+            # A byte that went wrong on its way is no damaged object: what is damaged is so again.
+            self._compare(key, self.sum(key, lambda _: None), expected, "stored")
 
     def sum(self, key: str, told: Callable[[int], object]) -> Sum:
         """Read an object to its end.

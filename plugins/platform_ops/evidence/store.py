@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -31,8 +31,25 @@ class Kept:
 def find_newest(store: ObjectStoreHook, dag_id: str, run_id: str) -> Kept | None:
     """Return the run's newest document, of whichever end of the run it is; None when what lies there is no document."""
     number = _newest(store, dag_id, run_id)
+    return _read(store, dag_id, run_id, number) if number else None
+
+
+def documents(store: ObjectStoreHook, dag_id: str, run_id: str) -> Iterator[Kept]:
+    """Yield the documents of all ends of a run, the first first."""
+    for number in range(1, _newest(store, dag_id, run_id) + 1):
+        if kept := _read(store, dag_id, run_id, number):
+            yield kept
+
+
+def runs(store: ObjectStoreHook, dag_id: str) -> list[str]:
+    """Return the runs of a DAG that left documents."""
+    folder = f"runs/{dag_id}/"
+    return list(dict.fromkeys(name.removeprefix(folder).rpartition("/")[0] for name in store.keys(BUCKET, folder)))
+
+
+def _read(store: ObjectStoreHook, dag_id: str, run_id: str, number: int) -> Kept | None:
     name = key(dag_id, run_id, number)
-    body = store.read(BUCKET, name) if number else None
+    body = store.read(BUCKET, name)
     try:
         document = json.loads(body) if body else None
     except ValueError:

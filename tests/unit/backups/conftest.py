@@ -108,6 +108,8 @@ def steps(
     monkeypatch.setenv("PLATFORM_OPS_HOME", str(home))
     made = Steps(home, tree, store, recipients, str(key), copier)
     monkeypatch.setattr("platform_ops.backups.store.ObjectStoreHook", lambda _: store)
+    # The evidence lies in another bucket, whose keys begin otherwise.
+    monkeypatch.setattr("platform_ops.backups.witness.ObjectStoreHook", lambda: store)
     monkeypatch.setattr("platform_ops.backups.keys.BaseHook.get_connection", made.connection)
     for module in CLOCKS:
         monkeypatch.setattr(f"platform_ops.backups.{module}.datetime", since(NOW))

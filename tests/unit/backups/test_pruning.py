@@ -59,6 +59,15 @@ def test_what_any_point_needs_stays_and_the_rest_goes(world: World, tmp_path: Pa
     assert world.drill(world.begin(25), tmp_path).differences == ()
 
 
+def test_a_manifest_is_read_once(world: World) -> None:
+    for number in (0, 1):
+        change(world, number)
+        world.back_up(number)
+    before = world.s3.count("GET", r"/manifest\.json\?")
+    world.prune(TWO_DAYS)
+    assert world.s3.count("GET", r"/manifest\.json\?") - before == 2
+
+
 def test_a_point_that_a_copy_builds_on_is_kept_for_it(world: World) -> None:
     change(world, 0)
     old = world.back_up(0)

@@ -1,8 +1,9 @@
 """The steps of back_up_sources and drill_restores, on a store in memory."""
 
+import io
 import json
 import tempfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,6 +106,22 @@ def test_a_spoilt_point_gets_no_mark(steps: Steps) -> None:
     with pytest.raises(Corrupt, match=r"tree\.tar\.zst\.age"):
         steps.run(VerifyPoint, source="tree")
     assert not any(key.endswith("verified.json") for key in steps.store.objects)
+
+
+def test_a_byte_that_is_wrong_on_its_way_only_is_no_damage(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.run(CopySource, source="tree")
+    stream, wrong = steps.store.stream, [True]
+
+    def once_wrong(bucket: str, key: str) -> Any:
+        if wrong and key.endswith("files.tar.zst.age"):
+            wrong.clear()
+            return nullcontext(io.BytesIO(steps.store.objects[key][:-1] + b"!"))
+        return stream(bucket, key)
+
+    monkeypatch.setattr(steps.store, "stream", once_wrong)
+    steps.run(VerifyPoint, source="tree")
+    assert not wrong
+    assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
 
 
 def test_a_manifest_that_changed_since_the_copy_is_not_verified(steps: Steps) -> None:

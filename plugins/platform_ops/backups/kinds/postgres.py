@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -15,12 +16,13 @@ from typing import Any
 from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading
 from platform_ops.backups.points import Manifest
 from platform_ops.backups.sources import Source
-from platform_ops.backups.streams import Reader, Writer
+from platform_ops.backups.streams import CHUNK, Writer
 from platform_ops.systems.postgres.cluster import Cluster
 from platform_ops.systems.postgres.errors import QueryFailed
 from platform_ops.systems.postgres.hook import PostgresHook
 from platform_ops.systems.postgres.models import Server
 from platform_ops.systems.postgres.programs import Programs
+from platform_ops.systems.postgres.script import run_script
 from platform_ops.systems.postgres.session import Session
 
 ROLES = "roles.sql"
@@ -116,12 +118,11 @@ class Postgres:
         with cluster.running(superuser) as server:
             environment = server.environment(TEMPLATE)
             with point.open(ROLES) as plain:
-                programs.feed("psql", ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"], environment,
-                              _Without(plain, _create_role(superuser)), what="the roles")  # fmt: skip
+                run_script(server, TEMPLATE, _without(plain.read(-1), _create_role(superuser)), ROLES)
             for name in point.manifest.state["databases"]:
-                with point.open(part_name(name)) as plain:
-                    programs.feed("pg_restore", [*_RESTORE, f"--dbname={TEMPLATE}"], environment, plain,
-                                  what=f"database {name!r}")  # fmt: skip
+                with _whole(point, part_name(name), target) as dump:
+                    programs.run("pg_restore", [*_RESTORE, f"--dbname={TEMPLATE}", str(dump)], environment,
+                                 what=f"database {name!r}")  # fmt: skip
 
     def compare(self, point: OpenPoint, target: Path) -> list[str]:
         """Start the cluster again and hold every table, role and the query against what the snapshots held."""
@@ -224,14 +225,20 @@ def _create_role(name: str) -> frozenset[bytes]:
     return frozenset({f"CREATE ROLE {name};".encode(), f"CREATE ROLE {quoted};".encode()})
 
 
-class _Without:
-    """Reads on, but for some lines."""
+def _without(script: bytes, lines: frozenset[bytes]) -> bytes:
+    return b"\n".join(line for line in script.split(b"\n") if line not in lines)
 
-    def __init__(self, inner: Reader, lines: frozenset[bytes]) -> None:
-        kept = [line for line in inner.read(-1).split(b"\n") if line not in lines]
-        self._left = b"\n".join(kept)
 
-    def read(self, size: int = -1, /) -> bytes:
-        size = len(self._left) if size < 0 else size
-        data, self._left = self._left[:size], self._left[size:]
-        return data
+@contextmanager
+def _whole(point: OpenPoint, name: str, folder: Path) -> Iterator[Path]:
+    """Lend a part as a file: whether it is what was backed up shows at its end, and before that nothing of it may run.
+
+    :param folder: holds the file meanwhile.
+    """
+    path = folder / name
+    with point.open(name) as plain, path.open("xb") as file:
+        shutil.copyfileobj(plain, file, CHUNK)
+    try:
+        yield path
+    finally:
+        path.unlink()

@@ -42,7 +42,7 @@ _ACCOUNT = """
 
 
 class PostgresHook(CheckedConnection, BaseHook):
-    """A server at an Airflow connection: host, port, login, password; ``schema`` is the database to list the others in.
+    """A server at an Airflow connection: host, port, login, password; ``schema`` is the database to ask in.
 
     The extra may name ``bin``, the folder of PostgreSQL's programs, and ``verify``, as in all connections: a server
     elsewhere must show a certificate for its name.
@@ -89,20 +89,12 @@ class PostgresHook(CheckedConnection, BaseHook):
 
     @property
     def maintenance_database(self) -> str:
-        """Return the database in which the server's others are listed."""
+        """Return the database in which the server itself is asked."""
         return str(self._connection.schema or "postgres")
 
     def session(self, database: str | None = None) -> Session:
         """Return a snapshot of a database, to be opened by ``with``."""
         return Session(self.server, database or self.maintenance_database)
-
-    def databases(self) -> list[str]:
-        """Return the names of all databases but templates."""
-        with self.session() as session:
-            rows = session.rows(
-                "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
-            )
-        return [str(row[0]) for row in rows]
 
     def write_roles(self, out: Writable, *, passwords: bool) -> None:
         """Write the SQL that makes the server's roles, as ``pg_dumpall`` does.

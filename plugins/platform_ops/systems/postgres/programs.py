@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO, Protocol, cast
 
 from platform_ops.common.errors import PlatformError
@@ -31,13 +31,6 @@ _CLOSED = {
     "PGPASSFILE": f"{os.devnull}/none",
     "PGSERVICEFILE": os.devnull,
 }
-
-
-class Readable(Protocol):
-    """What bytes are read from; an empty answer is the end."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return at most so many bytes."""
 
 
 class Writable(Protocol):
@@ -92,23 +85,6 @@ class Programs:
             while data := printed.read(_CHUNK):
                 out.write(data)
 
-    def feed(
-        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], source: Readable, *, what: str
-    ) -> None:
-        """Run a program on what is read; all of it is read, so that whoever checks its sum at its end does so."""
-        with self._started(name, arguments, environment, what, fed=True) as program:
-            taken = cast("IO[bytes]", program.stdin)
-            wanted = True
-            while data := source.read(_CHUNK):
-                # A program that wants no more ends; how, is judged when all is read.
-                with suppress(BrokenPipeError):
-                    if wanted:
-                        wanted = False
-                        taken.write(data)
-                        wanted = True
-            with suppress(BrokenPipeError):
-                taken.close()
-
     @contextmanager
     def _started(
         self,
@@ -116,15 +92,13 @@ class Programs:
         arguments: Sequence[str],
         environment: Mapping[str, str],
         what: str,
-        *,
-        fed: bool = False,
     ) -> Iterator[subprocess.Popen[bytes]]:
         with tempfile.TemporaryFile() as complaints:
             program = subprocess.Popen(
                 [self.path(name), *arguments],
                 env={"PATH": os.environ.get("PATH", os.defpath), **_CLOSED, **environment},
-                stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL if fed else subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 # A file: a pipe that nobody empties would stop the program.
                 stderr=complaints,
             )
@@ -134,10 +108,7 @@ class Programs:
             finally:
                 program.kill()
                 program.wait()
-                for pipe in (program.stdin, program.stdout):
-                    if pipe:
-                        with suppress(BrokenPipeError):
-                            pipe.close()
+                cast("IO[bytes]", program.stdout).close()
             if code:
                 complaints.seek(0)
                 raise classify(f"{name} of {what}", complaints.read().decode(errors="replace"))

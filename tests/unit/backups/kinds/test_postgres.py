@@ -1,14 +1,16 @@
 """Dump, restore and compare, by PostgreSQL's own programs against a server of the tests' own."""
 
+import io
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from platform_ops.backups.errors import Corrupt
 from platform_ops.backups.kinds.postgres import CLUSTER, CONTENTS, ROLES, Postgres, part_name
 from platform_ops.common.errors import TryAgain
 from platform_ops.systems.postgres.cluster import Cluster
@@ -212,6 +214,46 @@ def test_a_spoilt_dump_is_no_restore_and_leaves_no_server(shop: Server, target: 
     point.parts["shop.dump"] = point.parts["shop.dump"][:3000]
     with pytest.raises(ProgramFailed, match="pg_restore of database 'shop'"):
         subject.restore(point, target)
+    assert not (target / CLUSTER / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize(
+    "planted", [rb"\\! touch {0}", rb"SELECT 1; \\! touch {0}", rb"\\copy pg_roles to '{0}'", rb"\\i {0}"]
+)
+def test_a_command_for_psql_among_the_roles_runs_nothing_and_is_named(
+    shop: Server, target: Path, planted: bytes
+) -> None:
+    subject, touched = kind("shop"), target / "touched"
+    point = take(subject)
+    roles = point.parts[ROLES].splitlines()
+    roles.insert(6, planted.replace(b"{0}", bytes(touched)))
+    point.parts[ROLES] = b"\n".join(roles)
+    with pytest.raises(QueryFailed, match=r"does not take line \d+ of roles\.sql, so nothing of it was done: syntax"):
+        subject.restore(point, target)
+    assert not touched.exists()
+    assert not (target / CLUSTER / "postmaster.pid").exists()
+
+
+def test_nothing_of_a_dump_runs_that_is_not_what_was_backed_up(
+    shop: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Changed(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if data := super().read(size):
+                return data
+            raise Corrupt("changed")
+
+    def opened(name: str) -> AbstractContextManager[io.BytesIO]:
+        return nullcontext(Changed(point.parts[name]) if name == "shop.dump" else io.BytesIO(point.parts[name]))
+
+    subject, ran = kind("shop"), list[str]()
+    point = take(subject)
+    monkeypatch.setattr(point, "open", opened)
+    with monkeypatch.context() as patched:
+        patched.setattr(Programs, "run", lambda _, name, *__, **___: ran.append(name))
+        with pytest.raises(Corrupt):
+            subject.restore(point, target)
+    assert ran == []
     assert not (target / CLUSTER / "postmaster.pid").exists()
 
 

@@ -12,7 +12,6 @@ from platform_ops.systems.postgres.errors import (
     LoginRefused,
     ProgramFailed,
     ProgramMissing,
-    QueryFailed,
     ServerGone,
 )
 from platform_ops.systems.postgres.models import Server
@@ -63,31 +62,6 @@ def test_a_bad_end_after_all_output_is_an_error(programs: Programs, tmp_path: Pa
 def test_many_complaints_do_not_stop_a_program(programs: Programs, tmp_path: Path) -> None:
     program(tmp_path, "head -c 300000 /dev/zero | tr '\\0' x >&2; echo done")
     assert programs.run("pg_dump", [], {}, what="shop") == "done\n"
-
-
-def test_all_is_read_though_the_program_wants_no_more(programs: Programs, tmp_path: Path) -> None:
-    # Whoever reads to the end learns whether the bytes were right.
-    program(tmp_path, "head -c 10 > /dev/null", "pg_restore")
-    source = io.BytesIO(bytes(2_000_000))
-    programs.feed("pg_restore", [], {}, source, what="shop")
-    assert source.read() == b""
-
-
-def test_a_program_that_refuses_what_it_is_fed_is_an_error(programs: Programs, tmp_path: Path) -> None:
-    program(tmp_path, "echo 'pg_restore: error: no archive' >&2; exit 1", "pg_restore")
-    with pytest.raises(ProgramFailed, match="no archive"):
-        programs.feed("pg_restore", [], {}, io.BytesIO(bytes(2_000_000)), what="shop")
-
-
-def test_what_is_read_wrongly_ends_the_program(programs: Programs, tmp_path: Path) -> None:
-    class Spoilt:
-        def read(self, size: int = -1, /) -> bytes:
-            raise QueryFailed("spoilt")
-
-    program(tmp_path, "cat > /dev/null; touch $0.ended", "psql")
-    with pytest.raises(QueryFailed, match="spoilt"):
-        programs.feed("psql", [], {}, Spoilt(), what="shop")
-    assert not (tmp_path / "psql.ended").exists()
 
 
 def test_a_missing_program_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
