@@ -108,9 +108,10 @@ def _plain(value: Any) -> str:
 def _task(task: Any) -> str:
     told = (getattr(task, "operator_class", type(task)).__doc__ or "").partition("\n")[0]
     pool = "" if task.pool == "default_pool" else f" Pool `{task.pool}`."
+    queue = "" if task.queue == "default" else f" Queue `{task.queue}`."
     teardown = " Runs however the run ends." if task.is_teardown else ""
     mapped = " Once for each of what the task before found." if task.is_mapped else ""
-    return f"`{task.task_id}`: {told}{pool}{teardown}{mapped}"
+    return f"`{task.task_id}`: {told}{pool}{queue}{teardown}{mapped}"
 
 
 def _wrapped(mark: str, text: str) -> str:

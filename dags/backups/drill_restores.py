@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from airflow.sdk import Param, dag
 
 from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, RequireProofs
-from platform_ops.backups.names import LONGEST_STEP
+from platform_ops.backups.names import LONGEST_STEP, RESTORE_QUEUE
 from platform_ops.backups.steps import RecordEvidence
 from platform_ops.common.catalogue import NAME
 from platform_ops.common.dag_defaults import Area, Impact, default_args
@@ -66,6 +66,7 @@ def drill_restores() -> None:
         task_id="drill_restore",
         map_index_template="{{ task.source }}",
         pool="backups",
+        queue=RESTORE_QUEUE,
         execution_timeout=LONGEST_STEP,
     ).expand(source=choose_sources.output)
     require_proofs = RequireProofs(task_id="require_proofs")

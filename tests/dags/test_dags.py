@@ -65,6 +65,7 @@ def about(task: Any) -> dict[str, Any]:
         "deadline": deadline.total_seconds() if deadline else None,
         "execution_timeout": task.execution_timeout.total_seconds() if task.execution_timeout else None,
         "returns_dag_result": task.returns_dag_result,
+        "queue": task.queue,
     } | ({"mapped": True} if task.is_mapped else {})
 
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from platform_ops.backups.drilling import Opened, drill, refuse_differences, scratch, trusted_manifest
+from platform_ops.backups.drilling import drill, opened, refuse_differences, scratch, trusted_manifest
 from platform_ops.backups.errors import NoPoint, NotProven
-from platform_ops.backups.keys import READER_CONNECTION, identity
+from platform_ops.backups.keys import READER_CONNECTION
 from platform_ops.backups.kinds.table import KINDS
+from platform_ops.backups.overview import lateness
 from platform_ops.backups.points import Manifest, point_id, point_time
 from platform_ops.backups.proofs import Proof, last_proven
 from platform_ops.backups.sources import Source, load_source
@@ -89,9 +90,8 @@ class DrillRestore(SourceStep):
     def _drill(self, source: Source, points: Points, point: str) -> StepReport:
         manifest, sha256 = trusted_manifest(points, point)
         held = witness(manifest, sha256)
-        opened = Opened(points, manifest, identity(bool(manifest.recipients)))
         with scratch(source.name) as folder:
-            measured = drill(KINDS[source.kind](source), opened, folder)
+            measured = drill(KINDS[source.kind](source), opened(points, manifest, self.log.info), folder)
         facts: dict[str, Any] = {
             "source": source.name,
             "point": measured.point,
@@ -125,7 +125,7 @@ class RequireProofs(ChooseSources):
     def run_step(self, context: Context) -> StepReport:
         """Look at every source, or at those the run was asked for."""
         now = datetime.now(UTC)
-        late = [told for name in self.wanted(context) if (told := _lateness(name, now))]
+        late = [told for name in self.wanted(context) if (told := _late(name, now))]
         if late:
             raise NotProven(f"{' '.join(late)} Start drill_restores for them, and read why if it fails.")
         return StepReport("Every source that has points was proven within its interval.")
@@ -135,7 +135,7 @@ class RequireProofs(ChooseSources):
         return []
 
 
-def _lateness(name: str, now: datetime) -> str:
+def _late(name: str, now: datetime) -> str:
     """Say since when a source lacks a proof; empty when it does not, or not for longer than it may."""
     try:
         source = load_source(name)
@@ -143,8 +143,5 @@ def _lateness(name: str, now: datetime) -> str:
         proven, existing = last_proven(points.proofs(now)), points.all()
     except TROUBLES as error:
         return f"{name} can't be looked at: {error}"
-    since = proven.at if proven else point_time(existing[-1]) if existing else now
-    if now - since <= source.drill_every:
-        return ""
-    last = f"was proven last on {since:%Y-%m-%d}" if proven else f"has points since {since:%Y-%m-%d} and no proof"
-    return f"{source.name} {last}; {source.drill_every.days} days are allowed."
+    late = lateness(source, proven, point_time(existing[-1]) if existing else None, now)
+    return late and f"{name}: {late}"

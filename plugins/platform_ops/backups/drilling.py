@@ -6,17 +6,19 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from platform_ops.backups.errors import NoPoint, NotProven
+from platform_ops.backups.keys import identity
 from platform_ops.backups.kinds.shape import Kind, Leaves
 from platform_ops.backups.placing import remove
 from platform_ops.backups.points import Manifest
+from platform_ops.backups.progress import Progress
 from platform_ops.backups.store import Points
 from platform_ops.backups.streams import Reader
 from platform_ops.common.errors import TryAgain
@@ -49,6 +51,17 @@ class Opened:
             raise NoPoint(f"Point {self.manifest.point} of {self.manifest.source} has no part {name}.")
         with self.points.read(self.manifest, member, self.identity) as plain:
             yield plain
+
+
+def opened(points: Points, manifest: Manifest, say: Callable[[str], object] | None = None) -> Opened:
+    """Open a point with the private key.
+
+    :param say: takes sentences about how far the reading is.
+    :raises BadIdentity: the connection holds no private key of age.
+    """
+    if say is not None:
+        points = replace(points, told=Progress(say, manifest.plain_size).add)
+    return Opened(points, manifest, identity(bool(manifest.recipients)))
 
 
 @dataclass(frozen=True, slots=True)

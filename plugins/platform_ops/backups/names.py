@@ -10,5 +10,8 @@ WRITE_REPORT = "write_report"
 RESTORE = "restore_backup"
 GATE = "approve_restore"
 
+RESTORE_QUEUE = "restores"
+"""Where tasks run that open points: only workers of this queue have the private key, and the folders to restore to."""
+
 LONGEST_STEP = timedelta(hours=12)
 """After this a copy, a verification or a restore is given up: one that hangs would keep every later run waiting."""

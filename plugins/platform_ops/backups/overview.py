@@ -167,15 +167,25 @@ def _faults(
         yield Standing.NEVER_VERIFIED, "None of its points was verified; see back_up_sources."
     if proof is None:
         yield Standing.NEVER_PROVEN, "No point of it was ever restored and compared."
-    elif now - proof.at > source.drill_every:
-        yield (
-            Standing.LATE,
-            f"The last proof is {_old(now - proof.at)} old; one is due every {_old(source.drill_every)}.",
-        )
+    elif late := lateness(source, proof, None, now):
+        yield Standing.LATE, late
     newest = max(history.proofs, key=lambda one: one.at, default=None)
     if newest and not newest.proven:
         yield Standing.RESTORE_FAILED, f"The newest drill failed: {newest.why}"
     yield from _misses(source, now, proof, verified)
+
+
+def lateness(source: Source, proof: Proof | None, first: datetime | None, now: datetime) -> str:
+    """Say that a source waits too long for a proof; empty when it does not.
+
+    :param proof: the newest drill that proved a point; None when none ever did.
+    :param first: when its oldest point was made; None without one, which nothing can prove yet.
+    """
+    since = proof.at if proof else first
+    if since is None or now - since <= source.drill_every:
+        return ""
+    what = f"The last proof is {_old(now - since)} old" if proof else f"It has points for {_old(now - since)}, no proof"
+    return f"{what}; one is due every {_old(source.drill_every)}."
 
 
 def _misses(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -16,10 +16,11 @@ from platform_ops.approvals.gate import Request
 from platform_ops.approvals.identities import load_identities
 from platform_ops.approvals.policy import ApprovalPolicy
 from platform_ops.approvals.rules import binding, judge, may_answer, participants
-from platform_ops.backups.drilling import Opened, trusted_manifest
+from platform_ops.backups.destinations import BucketDestination, Destination, FolderDestination
+from platform_ops.backups.drilling import Opened, opened, trusted_manifest
 from platform_ops.backups.errors import NoPoint
-from platform_ops.backups.keys import READER_CONNECTION, identity
-from platform_ops.backups.kinds.shape import Kind, Leaves, Selection, Selective
+from platform_ops.backups.keys import READER_CONNECTION
+from platform_ops.backups.kinds.shape import Leaves, Selective
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.names import GATE
 from platform_ops.backups.overview import WINDOW
@@ -28,9 +29,20 @@ from platform_ops.backups.points import VERIFIED, Manifest, is_point, point_time
 from platform_ops.backups.progress import amount
 from platform_ops.backups.sources import Source, load_source, source_names
 from platform_ops.backups.store import Points
-from platform_ops.backups.wishes import BadWish, Wish, overlap, production_policy, refuse_source, wish_from
+from platform_ops.backups.wishes import (
+    BUCKET,
+    BadWish,
+    Place,
+    Wish,
+    overlap,
+    place_of,
+    production_policy,
+    refuse_source,
+    wish_from,
+)
 from platform_ops.common.report import Link
 from platform_ops.common.settings import run_page_url
+from platform_ops.systems.object_store.buckets import BucketHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,22 +78,6 @@ class Restore:
         return Points.of(self.source, READER_CONNECTION)
 
     @cached_property
-    def kind(self) -> Kind:
-        """Return the source's kind.
-
-        :raises BadWish: the kind restores into no folder, or a part is asked for that it can't restore.
-        """
-        kind = KINDS[self.source.kind](self.source)
-        if isinstance(kind, Leaves):
-            raise BadWish(
-                f"A source of kind {self.source.kind} is not restored into a folder. RESTORE.md beside the point has "
-                "the commands that restore it."
-            )
-        if self.wish.subset and not isinstance(kind, Selective):
-            raise BadWish(f"Of a source of kind {self.source.kind} only all can be restored; leave the path empty.")
-        return kind
-
-    @cached_property
     def catalogue(self) -> list[Source]:
         """Return all sources.
 
@@ -90,21 +86,56 @@ class Restore:
         return [load_source(name) for name in source_names()]
 
     @cached_property
-    def placement(self) -> Placement:
-        """Return where it is restored to.
+    def target(self) -> Place:
+        """Return where it is restored to, with the links of a folder followed.
 
-        :raises BadWish: the target is, contains or lies in the source, or another one for which nobody may approve.
+        :raises BadWish: it is, contains or lies in the source, or another one for which nobody may approve; or it
+            holds backups.
         """
-        target = self.wish.target.resolve()
+        wished = self.wish.target
+        target = wished.resolve() if isinstance(wished, Path) else wished
         refuse_source(target, _live(self.source))
         for other in self.catalogue:
+            if target == f"{BUCKET}{other.bucket}":
+                raise BadWish(f"The target {target} holds the backups of {other.name}. Name another bucket.")
             live = _live(other)
             if live and other.approval is None and overlap(target, live):
                 raise BadWish(
                     f"The target {target} is, contains or lies in {live}, the source {other.name}, and the catalogue "
-                    "names nobody who may approve that. Name a folder elsewhere; move the files from there."
+                    "names nobody who may approve that. Name another; move or copy from there."
                 )
-        return Placement(target, self.wish.subset, hashlib.sha256(self.run_id.encode()).hexdigest()[:8])
+        return target
+
+    @cached_property
+    def destination(self) -> Destination:
+        """Return where it is restored to.
+
+        :raises BadWish: the kind is not restored to such a target, or a part is asked for that it can't restore.
+        """
+        target, subset, overwrite = self.target, self.wish.subset, self.wish.overwrite
+        if isinstance(target, str):
+            return BucketDestination(self._writer(), target.removeprefix(BUCKET), subset, overwrite=overwrite)
+        kind = KINDS[self.source.kind](self.source)
+        if isinstance(kind, Leaves):
+            raise BadWish(f"A source of kind {self.source.kind} is restored into a bucket. Name one as {BUCKET}<name>.")
+        if subset and not isinstance(kind, Selective):
+            raise BadWish(f"Of the source {self.source.name} only all can be restored; leave the part empty.")
+        # Only a directory's part is a path; what another kind makes of a part takes the target's place.
+        path = subset if self.source.kind == "directory" else ""
+        mark = hashlib.sha256(self.run_id.encode()).hexdigest()[:8]
+        return FolderDestination(kind, Placement(target, path, mark), subset, overwrite=overwrite)
+
+    def _writer(self) -> BucketHook:
+        if self.source.kind != "bucket":
+            raise BadWish(
+                f"A source of kind {self.source.kind} is restored into a folder. Name one on the worker, not a bucket."
+            )
+        if self.source.restore_connection is None:
+            raise BadWish(
+                f"The catalogue names no account that writes into the buckets to which {self.source.name} is restored: "
+                "enter its connection in `restore: connection`. That of the source only reads."
+            )
+        return BucketHook(self.source.restore_connection)
 
     @cached_property
     def policy(self) -> ApprovalPolicy | None:
@@ -112,7 +143,8 @@ class Restore:
 
         :raises BadDocument: a catalogue file is not in order, so nobody knows.
         """
-        return production_policy(self.placement.place, ((one, _production(one)) for one in self.catalogue))
+        production = ((one, _production(one)) for one in self.catalogue)
+        return production_policy(place_of(self.destination.place), production)
 
     def choose(self) -> str:
         """Return the point that is asked for.
@@ -155,28 +187,12 @@ class Restore:
             raise BadWish(f"Point {point} is not what the form asks for. Clear plan_restore, with what follows it.")
         return found
 
-    def opened(self, manifest: Manifest) -> Opened:
-        """Open a point with the private key."""
-        return Opened(self.points, manifest, identity(bool(manifest.recipients)))
+    def opened(self, manifest: Manifest, say: Callable[[str], object] | None = None) -> Opened:
+        """Open a point with the private key.
 
-    def selection(self, opened: Opened) -> Selection:
-        """Say how much is restored."""
-        if self.wish.subset and isinstance(self.kind, Selective):
-            return self.kind.select(opened, self.wish.subset)
-        return Selection(int(opened.manifest.state.get("files") or 0), opened.manifest.plain_size)
-
-    def restore(self, opened: Opened, folder: Path) -> None:
-        """Restore what is asked for below an empty folder."""
-        if self.wish.subset and isinstance(self.kind, Selective):
-            self.kind.restore_some(opened, folder, self.wish.subset)
-        else:
-            self.kind.restore(opened, folder)
-
-    def compare(self, opened: Opened) -> list[str]:
-        """Return the differences between what lies at the target and the point."""
-        if self.wish.subset and isinstance(self.kind, Selective):
-            return self.kind.compare_some(opened, self.placement.target, self.wish.subset)
-        return self.kind.compare(opened, self.placement.target)
+        :param say: takes sentences about how far the reading is.
+        """
+        return opened(self.points, manifest, say)
 
     def estimate(self) -> timedelta | None:
         """Return how long it took at worst in the drills of 30 days; None when none has proven a point."""
@@ -191,8 +207,8 @@ class Restore:
         """
         if not self.started_by:
             raise BadWish(
-                f"{self.placement.place} is production, and Airflow does not know who started this run, so whoever did "
-                "might approve it. Start it from Airflow's pages or its REST API, with an account of your own."
+                f"{self.destination.place} is production, and Airflow does not know who started this run, so whoever "
+                "did might approve it. Start it from Airflow's pages or its REST API, with an account of your own."
             )
         identities = load_identities()
         excluded = participants(identities, emails=(), mergers=(), starter=self.started_by)
@@ -201,7 +217,7 @@ class Restore:
                 "source": self.source.name,
                 "point": point,
                 "manifest": manifest_sha256,
-                "target": str(self.placement.target),
+                "target": self.destination.target,
                 "subset": self.wish.subset,
                 "overwrite": str(self.wish.overwrite),
                 "run": self.run_id,
@@ -233,34 +249,36 @@ class Restore:
         :param planned: facts of ``plan_restore``.
         """
         bound_to, allowed = self.question(manifest.point, sha256, policy)
-        in_the_way = planned.get("would_move_aside") or {}
+        in_the_way = planned.get("in_the_way") or {}
         rows = [
             f"**{self.source.name}** as it was at **{manifest.state_at:%Y-%m-%d %H:%M:%S} UTC**",
             f"- point `{manifest.point}`",
-            f"- to {plain(str(self.placement.place))}, which the catalogue calls production",
+            f"- to {plain(self.destination.place)}, which the catalogue calls production",
             f"- part: {plain(self.wish.subset) or 'all of it'}, {amount(int(planned.get('bytes') or 0))}",
-            f"- in the way: {in_the_way.get('count', 0)} entries, which are moved aside and kept",
+            f"- in the way: {in_the_way.get('count', 0)} entries, which are kept",
             *([f"- reason: {plain(self.wish.reason)}"] if self.wish.reason else []),
             f"- started by {plain(str(self.started_by))}",
             f"- [the run's page]({run_page_url(self.dag_id, self.run_id)})",
         ]
         return ask(
-            f"Restore {self.source.name} to {self.placement.place}?",
+            f"Restore {self.source.name} to {self.destination.place}?",
             "\n".join(rows),
             bound_to=bound_to,
             may_answer=allowed,
             expires_at=datetime.now(UTC) + policy.expires_after,
             page=Link("Run page", run_page_url(self.dag_id, self.run_id)),
-            facts={"point": manifest.point, "target": str(self.placement.place), "answers": []},
+            facts={"point": manifest.point, "target": self.destination.place, "answers": []},
         )
 
 
-def _live(source: Source) -> Path | None:
-    """Return where a source's data lies, resolved; None where that is no folder."""
-    return Path(source.what["path"]).resolve() if source.kind == "directory" else None
+def _live(source: Source) -> Place | None:
+    """Return where a source's data lies; None where that is no place a restore can go to."""
+    if source.kind == "directory":
+        return Path(source.what["path"]).resolve()
+    return f"{BUCKET}{source.what['bucket']}" if source.kind == "bucket" else None
 
 
-def _production(source: Source) -> list[Path]:
+def _production(source: Source) -> list[Place]:
     """Return what is restored to only with a yes: what the catalogue says, and where the source's data lies."""
     live = _live(source)
-    return [*(Path(folder).resolve() for folder in source.production), *([live] if live else [])]
+    return [*map(place_of, source.production), *([live] if live else [])]

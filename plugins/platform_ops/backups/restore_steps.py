@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from platform_ops.approvals.gate import ApprovalGate, Request
 from platform_ops.backups.drilling import refuse_differences
-from platform_ops.backups.placing import InTheWay, Placement
 from platform_ops.backups.points import VERIFIED
 from platform_ops.backups.progress import amount
 from platform_ops.backups.restore import Restore
@@ -31,11 +30,12 @@ class PlanRestore(StepOperator):
     def run_step(self, context: Context) -> StepReport:
         """Plan; nothing is changed."""
         restore = Restore.of(context)
-        way = restore.placement.check(overwrite=restore.wish.overwrite)
+        destination = restore.destination
         manifest, sha256 = restore.manifest(restore.choose())
         held = witness(manifest, sha256)
-        selected = restore.selection(restore.opened(manifest))
-        estimate, free = restore.estimate(), restore.placement.free()
+        opened = restore.opened(manifest)
+        way, selected = destination.look(opened), destination.select(opened)
+        estimate, free = restore.estimate(), destination.free()
         verified = restore.points.has(manifest.point, VERIFIED)
         facts: dict[str, Any] = {
             "source": restore.source.name,
@@ -44,20 +44,20 @@ class PlanRestore(StepOperator):
             "manifest_sha256": sha256,
             "witness": held,
             "verified": verified,
-            "target": str(restore.placement.target),
+            "target": destination.target,
             "subset": restore.wish.subset,
             "files": selected.files,
             "bytes": selected.bytes,
             "free_bytes": free,
             "estimated_seconds": None if estimate is None else estimate.total_seconds(),
-            "would_move_aside": {"count": way.count, "names": list(way.names)},
+            "in_the_way": {"count": way.count, "names": list(way.names)},
             "production": restore.policy is not None,
             "dry_run": restore.wish.dry_run,
         }
-        if selected.bytes > free:
+        if free is not None and selected.bytes > free:
             raise BadWish(
                 f"{amount(selected.bytes)} are to be restored, and {amount(free)} are free beside "
-                f"{restore.placement.target}. Make room, or name another target.",
+                f"{destination.target}. Make room, or name another target.",
                 facts=facts,
             )
         took = (
@@ -67,16 +67,10 @@ class PlanRestore(StepOperator):
         )
         return StepReport(
             f"Point {manifest.point} of {restore.source.name}, its state of {manifest.state_at:%Y-%m-%d %H:%M:%S} UTC, "
-            f"goes to {restore.placement.place}: {amount(selected.bytes)}; how long: {took}. {_in_the_way(way)}"
+            f"goes to {destination.place}: {amount(selected.bytes)}; how long: {took}. {destination.told(way)}"
             f"{'' if verified else ' The point was never verified.'} {held}",
             facts=facts,
         )
-
-
-def _in_the_way(way: InTheWay) -> str:
-    if not way.count:
-        return "Nothing is in the way."
-    return f"{way.count} entries are in the way and would be moved aside: {', '.join(way.names)}."
 
 
 class ApproveRestore(ApprovalGate):
@@ -88,7 +82,7 @@ class ApproveRestore(ApprovalGate):
         if restore.wish.dry_run:
             return DRY_RUN
         if restore.policy is None:
-            why = f"{restore.placement.place} is no production of any source, so nobody is asked."
+            why = f"{restore.destination.place} is no production of any source, so nobody is asked."
             return StepReport(why, "not needed", {"required": False})
         planned = reported(context, "plan_restore")
         manifest, sha256 = restore.manifest(str(planned.get("point") or ""))
@@ -96,46 +90,41 @@ class ApproveRestore(ApprovalGate):
 
 
 class RestorePoint(StepOperator):
-    """Restores the point beside the target and renames it into place; what was in the way is kept."""
+    """Restores the point to the target; what was in the way is kept."""
 
     def run_step(self, context: Context) -> StepReport:
         """Restore, if there is a yes where one is needed."""
         restore = Restore.of(context)
         if restore.wish.dry_run:
             return DRY_RUN
-        placement = restore.placement
+        destination = restore.destination
         manifest, sha256 = restore.manifest(str(reported(context, "plan_restore").get("point") or ""))
         facts: dict[str, Any] = {
             "source": restore.source.name,
             "point": manifest.point,
             "manifest_sha256": sha256,
             "witness": witness(manifest, sha256),
-            "target": str(placement.target),
+            "target": destination.target,
             "subset": restore.wish.subset,
         }
         with with_facts(facts):
             facts["approved_by"] = restore.approved_by(manifest.point, sha256)
-            where = f"Point {manifest.point} of {restore.source.name} is at {placement.place}"
-            with placement.hold(_who(context)):
-                if placement.is_done():
-                    return StepReport(f"{where} since an earlier try.{_kept(placement)}", "reused", facts)
-                placement.check(overwrite=restore.wish.overwrite)
-                began = time.monotonic()
-                restore.restore(restore.opened(manifest), placement.stage())
-                placement.put()
+            began = time.monotonic()
+            done = destination.restore(restore.opened(manifest, self.log.info), _who(context))
         seconds = round(time.monotonic() - began, 1)
-        facts |= {"seconds": seconds, "moved_aside_to": [str(path) for path in placement.aside()]}
-        return StepReport(f"{where}, after {span(seconds)}.{_kept(placement)} {facts['witness']}", facts=facts)
+        facts |= {"seconds": seconds, "moved_aside_to": list(done.aside)}
+        how = " since an earlier try" if done.reused else f", after {span(seconds)}"
+        return StepReport(
+            f"Point {manifest.point} of {restore.source.name} is at {destination.place}{how}.{done.kept} "
+            f"{facts['witness']}",
+            "reused" if done.reused else "done",
+            facts,
+        )
 
 
 def _who(context: Context) -> str:
     ti = context["ti"]
     return f"{ti.dag_id} {ti.run_id}, try {ti.try_number}"
-
-
-def _kept(placement: Placement) -> str:
-    aside = " and ".join(str(path) for path in placement.aside())
-    return f" What was in the way is kept at {aside}." if aside else ""
 
 
 class CompareRestore(StepOperator):
@@ -148,7 +137,7 @@ class CompareRestore(StepOperator):
             return DRY_RUN
         manifest, sha256 = restore.manifest(str(reported(context, "plan_restore").get("point") or ""))
         began = time.monotonic()
-        differences = restore.compare(restore.opened(manifest))
+        differences = restore.destination.compare(restore.opened(manifest, self.log.info), _who(context))
         facts: dict[str, Any] = {
             "source": restore.source.name,
             "point": manifest.point,
@@ -156,9 +145,7 @@ class CompareRestore(StepOperator):
             "seconds": round(time.monotonic() - began, 1),
         }
         refuse_differences(manifest, differences, facts)
-        with restore.placement.hold(_who(context)):
-            restore.placement.forget()
-        return StepReport(f"{restore.placement.place} is what point {manifest.point} holds.", facts=facts)
+        return StepReport(f"{restore.destination.place} is what point {manifest.point} holds.", facts=facts)
 
 
 class RecordRestore(RecordEvidence):

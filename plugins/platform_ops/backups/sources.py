@@ -46,7 +46,10 @@ class Source:
     :param lock: how long the store must keep a point from being deleted.
     :param rpo: how much of the newest data may be lost.
     :param rto: how long a restore may take.
-    :param production: folders to which nothing is restored, of whichever source, without a yes of ``approval``.
+    :param production: folders and buckets to which nothing is restored, of whichever source, without a yes of
+        ``approval``.
+    :param restore_connection: of the account that writes into the bucket a bucket is restored to; the source's own
+        only reads.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Source:
     drill_every: timedelta
     production: tuple[str, ...] = ()
     approval: ApprovalPolicy | None = None
+    restore_connection: str | None = None
 
 
 def source_names() -> list[str]:
@@ -97,5 +101,6 @@ def load_source(name: str) -> Source:
         rto=duration(target["rto"]),
         drill_every=duration(document.get("drill_every", "30d")),
         production=tuple(restore.get("production", ())),
-        approval=policy_from(restore["approval"]) if restore else None,
+        approval=policy_from(restore["approval"]) if "approval" in restore else None,
+        restore_connection=restore.get("connection"),
     )

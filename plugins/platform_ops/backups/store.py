@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -57,11 +57,13 @@ class Points:
     """Where a source's points lie.
 
     :param hook: of the store, as the account of whoever asks.
+    :param told: called with the number of each run of plain bytes that are read back.
     """
 
     hook: ObjectStoreHook
     bucket: str
     source: str
+    told: Callable[[int], object] = field(default=lambda _: None, compare=False)
 
     @classmethod
     def of(cls, source: Source, connection: str | None = None) -> Points:
@@ -240,7 +242,7 @@ class Points:
         """
 
         def produce(pipe: Writer) -> None:
-            stored, plain = Counter(), Counter()
+            stored, plain = Counter(), Counter(self.told)
             key = self.key(manifest.point, manifest.place, member.name)
             with self.hook.stream(self.bucket, key) as body:
                 reader = CountingReader(body, stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,13 @@ from platform_ops.common.errors import Refused
 LATEST = "latest"
 AS_OF = "as of "
 LONGEST_PATH = 4000
+LONGEST_KEY = 1024
+BUCKET = "s3://"
+
+Place = Path | str
+"""Where data lies: a folder, or a bucket as ``s3://<name>``, whichever store has it: stores have several addresses."""
+
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class BadWish(Refused):
@@ -28,14 +36,14 @@ class Wish:
 
     :param point: the point's name; None for the newest verified one.
     :param as_of: of the newest verified one whose state is no younger; None for any time.
-    :param subset: path below the source; empty for all of it.
-    :param overwrite: whether what is in the target may be moved aside.
+    :param subset: path below the source, or how keys begin; empty for all of it.
+    :param overwrite: whether the target may hold something, which is kept.
     """
 
     source: str
     point: str | None
     as_of: datetime | None
-    target: Path
+    target: Place
     subset: str
     overwrite: bool
     dry_run: bool
@@ -54,12 +62,13 @@ def wish_from(params: Mapping[str, Any]) -> Wish:
     :raises BadWish: a field means nothing; it is named.
     """
     point, as_of = _point(str(params.get("point") or LATEST).strip())
+    target = _target(str(params.get("target") or ""))
     return Wish(
         source=str(params.get("source") or ""),
         point=point,
         as_of=as_of,
-        target=Path(_target(str(params.get("target") or ""))),
-        subset=_subset(str(params.get("subset") or "")),
+        target=target,
+        subset=_subset(str(params.get("subset") or ""), target),
         overwrite=params.get("overwrite") is True,
         # Whatever is not a clear no is a dry run.
         dry_run=params.get("dry_run") is not False,
@@ -86,37 +95,57 @@ def _point(text: str) -> tuple[str | None, datetime | None]:
     )
 
 
-def _target(text: str) -> str:
+def _target(text: str) -> Place:
+    if text.startswith(BUCKET):
+        if _BUCKET.fullmatch(text):
+            return text
+        raise BadWish(f"{text[:200]!r} names no bucket. Write {BUCKET} and its name, without a key.")
     # POSIX lets two slashes at the beginning mean something else.
     path = PurePosixPath("/" + text.lstrip("/")) if text.startswith("/") else PurePosixPath(text)
     if not path.is_absolute() or ".." in path.parts or "\0" in text or len(text) > LONGEST_PATH:
-        raise BadWish(f"{text[:200]!r} is no absolute folder. Name one on the worker, without '..'.")
+        raise BadWish(f"{text[:200]!r} is no absolute folder. Name one on the worker, without '..', or a bucket.")
     if path == PurePosixPath("/"):
         raise BadWish("The target is the whole machine. Name a folder below it.")
-    return str(path)
+    return Path(path)
 
 
-def _subset(text: str) -> str:
+def _subset(text: str, target: Place) -> str:
+    if isinstance(target, str):
+        if "\0" in text or len(text.encode()) > LONGEST_KEY:
+            raise BadWish(f"{text[:200]!r} is no beginning of a key: those have at most {LONGEST_KEY} bytes.")
+        # A key is no path: whatever its slashes and dots are, they are its own.
+        return text
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or "\0" in text or len(text) > LONGEST_PATH:
         raise BadWish(f"{text[:200]!r} is no path below the source. Name one without a slash before it or '..'.")
     return "" if path == PurePosixPath() else str(path)
 
 
-def overlap(one: Path, other: Path) -> bool:
-    """Say whether one of two resolved paths is, or lies in, the other."""
+def place_of(text: str) -> Place:
+    """Return the place a catalogue names."""
+    return text if text.startswith(BUCKET) else Path(text).resolve()
+
+
+def overlap(one: Place, other: Place) -> bool:
+    """Say whether one of two places is, or lies in, the other; paths are resolved."""
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def refuse_source(target: Path, live: Path | None) -> None:
+def refuse_source(target: Place, live: Place | None) -> None:
     """Refuse a target that is the source itself, lies in it or contains it.
 
-    :param target: resolved.
-    :param live: where the source's data lies, resolved; None where that is no folder.
+    :param live: where the source's data lies; None where that is no place a restore can go to.
     :raises BadWish: it is so.
     """
     if live is None or not overlap(target, live):
         return
+    if isinstance(target, str) or isinstance(live, str):
+        raise BadWish(
+            f"The target {target} is the source: the next backup would take what came back for its state. "
+            "Name another bucket; copy the objects from there."
+        )
     how = "lies in" if target.is_relative_to(live) else "contains"
     raise BadWish(
         f"The target {target} {how} the source {live}: the restore would change what it came from, and the next backup "
@@ -124,18 +153,17 @@ def refuse_source(target: Path, live: Path | None) -> None:
     )
 
 
-def production_policy(target: Path, production: Iterable[tuple[Source, Sequence[Path]]]) -> ApprovalPolicy | None:
+def production_policy(target: Place, production: Iterable[tuple[Source, Sequence[Place]]]) -> ApprovalPolicy | None:
     """Return who must say yes to a target; None where it is no production of any source.
 
     Where it is production of several, somebody who may approve for all of them must.
 
-    :param target: resolved.
-    :param production: the sources with their production folders, resolved.
+    :param production: the sources with the places that are production.
     """
     policies = [
         source.approval
-        for source, folders in production
-        if source.approval and any(overlap(target, folder) for folder in folders)
+        for source, places in production
+        if source.approval and any(overlap(target, place) for place in places)
     ]
     if not policies:
         return None

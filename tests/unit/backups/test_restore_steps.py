@@ -35,7 +35,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(restores: Restores) -> Non
     before = dict(restores.steps.store.objects)
     report = restores.plan(dry_run=True, overwrite=True)
     assert report["facts"]["point"] == point
-    assert report["facts"]["would_move_aside"] == {"count": 1, "names": ["mine"]}
+    assert report["facts"]["in_the_way"] == {"count": 1, "names": ["mine"]}
     assert report["facts"]["bytes"] > 0
     assert report["facts"]["estimated_seconds"] >= 0
     assert "1 entries are in the way and would be moved aside: mine." in report["summary"]

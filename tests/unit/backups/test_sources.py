@@ -53,6 +53,12 @@ def test_an_entry_says_what_is_production_and_who_may_approve(catalogue: Path) -
     assert found.approval == ApprovalPolicy(("paula",), 1, timedelta(hours=24))
 
 
+def test_an_entry_names_the_account_that_writes_into_the_bucket_of_a_restore(catalogue: Path) -> None:
+    enter(catalogue, "store: {}", "store: {}\nrestore: {connection: shop_restorer}")
+    found = load_source("tree")
+    assert (found.restore_connection, found.production, found.approval) == ("shop_restorer", (), None)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -66,6 +72,9 @@ def test_an_entry_says_what_is_production_and_who_may_approve(catalogue: Path) -
         ("tier: nightly", "tier: weekly", "tier"),
         ("owner: platform-team@example.com", "owner: nobody", "owner"),
         ("store: {}", "store: {}\nrestore: {production: [/srv]}", "approval"),
+        ("store: {}", "store: {}\nrestore: {approval: {approvers: [paula]}}", "production"),
+        ("store: {}", "store: {}\nrestore: {}", "restore"),
+        ("store: {}", "store: {}\nrestore: {production: ['s3://'], approval: {approvers: [paula]}}", "or a bucket"),
         ("store: {}", "store: {}\nrestore: {production: [srv], approval: {approvers: [paula]}}", "an absolute path"),
         ("store: {}", "store: {}\nrestore: {production: [/srv], approval: {approvers: []}}", "approvers"),
         (

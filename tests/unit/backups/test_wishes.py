@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_ops.approvals.policy import ApprovalPolicy
-from platform_ops.backups.wishes import BadWish, overlap, production_policy, refuse_source, wish_from
+from platform_ops.backups.wishes import BadWish, overlap, place_of, production_policy, refuse_source, wish_from
 from tests.unit.backups.made import source
 
 FORM: dict[str, Any] = {"source": "web", "point": "latest", "target": "/srv/back", "subset": "", "dry_run": False}
@@ -57,6 +57,26 @@ def test_what_is_no_part_is_refused(subset: str) -> None:
         wish(subset=subset)
 
 
+@pytest.mark.parametrize("target", ["s3://", "s3://Shop", "s3://shop/key", "s3://a", "s3:/shop", "s3://-shop"])
+def test_what_is_no_bucket_is_refused(target: str) -> None:
+    with pytest.raises(BadWish):
+        wish(target=target)
+
+
+@pytest.mark.parametrize("subset", ["", "a/b/", "../a", "/a", "a//b", "."])
+def test_a_part_of_a_bucket_is_how_keys_begin_letter_by_letter(subset: str) -> None:
+    assert (wish(target="s3://shop", subset=subset).target, wish(target="s3://shop", subset=subset).subset) == (
+        "s3://shop",
+        subset,
+    )
+
+
+@pytest.mark.parametrize("subset", ["a\0", "ü" * 513])
+def test_what_no_key_begins_with_is_refused(subset: str) -> None:
+    with pytest.raises(BadWish):
+        wish(target="s3://shop", subset=subset)
+
+
 @pytest.mark.parametrize(("subset", "means"), [("", ""), (".", ""), ("a/b/", "a/b"), ("./a", "a"), ("a//b", "a/b")])
 def test_a_part_has_one_name(subset: str, means: str) -> None:
     assert wish(subset=subset).subset == means
@@ -87,6 +107,16 @@ def test_a_target_in_around_or_at_the_source_is_refused(target: str, how: str) -
         return
     with pytest.raises(BadWish, match=f"{target} {how} the source /srv/web"):
         refuse_source(Path(target), Path("/srv/web"))
+
+
+def test_a_bucket_is_itself_and_nothing_else() -> None:
+    assert overlap("s3://shop", place_of("s3://shop"))
+    assert not overlap("s3://shop", "s3://shop-2")
+    assert not overlap("s3://shop", Path("/shop"))
+    refuse_source("s3://back", "s3://shop")
+    refuse_source("s3://shop", Path("/shop"))
+    with pytest.raises(BadWish, match="s3://shop is the source"):
+        refuse_source("s3://shop", "s3://shop")
 
 
 paths = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda parts: Path("/", *parts))

@@ -14,6 +14,8 @@ from platform_ops.backups.streams import CHUNK, Reader
 from platform_ops.common.errors import Refused
 
 LONGEST_NAME = 4096
+_ZEROS = bytes(4096)
+"""A block of a file system: what holds only such takes no room on the disk when nothing is written there."""
 
 
 class HostileArchive(Refused):
@@ -136,11 +138,23 @@ def _checked_name(name: str, of: str) -> str:
 def _write(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
     content = cast("IO[bytes]", tar.extractfile(info))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        while data := content.read(CHUNK):
-            file.write(data)
+    with os.fdopen(os.open(path, flags, 0o600), "wb", CHUNK) as file:
+        write_sparse(content, file)
         os.fchmod(file.fileno(), info.mode & 0o7777)
     os.utime(path, ns=_times(info))
+
+
+def write_sparse(content: Reader, file: IO[bytes]) -> None:
+    """Write all that is read into an empty file; blocks of zeros are left out, as a sparse file's were."""
+    while data := content.read(CHUNK):
+        for start in range(0, len(data), len(_ZEROS)):
+            block = data[start : start + len(_ZEROS)]
+            if block == _ZEROS:
+                file.seek(len(block), os.SEEK_CUR)
+            else:
+                file.write(block)
+    # What ends with zeros is as long as it was.
+    file.truncate()
 
 
 def _times(info: tarfile.TarInfo) -> tuple[int, int]:

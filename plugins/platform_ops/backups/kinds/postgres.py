@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading
+from platform_ops.backups.kinds.postgres_part import RESTORE, TEMPLATE, DatabasePart, find_part
+from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading, Selection
 from platform_ops.backups.points import Manifest
 from platform_ops.backups.sources import Source
 from platform_ops.backups.streams import CHUNK, Writer
@@ -29,11 +30,8 @@ ROLES = "roles.sql"
 CONTENTS = "contents.jsonl"
 CLUSTER = "cluster"
 QUERY = "The catalogue's query"
-TEMPLATE = "template1"
 _PLAIN = re.compile(r"(?!hex-)[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _DIGEST = re.compile(r"(?<= rows), (checksum|sha256) .*", re.DOTALL)
-_RESTORE = ("--create", "--clean", "--if-exists", "--exit-on-error", "--no-tablespaces")
-"""The archive makes its database, with owner, encoding and rights; ``--clean`` is for those a new cluster has."""
 
 Contents = dict[str, str]
 """What there is, in a person's words, and how much or which; equal for equal clusters."""
@@ -111,6 +109,13 @@ class Postgres:
 
     def restore(self, point: OpenPoint, target: Path) -> None:
         """Make a cluster below the target, put roles and databases into it, and stop it, ready to be started."""
+        self._restore(point, target, [DatabasePart(name) for name in point.manifest.state["databases"]])
+
+    def restore_some(self, point: OpenPoint, target: Path, subset: str) -> None:
+        """Do so with one database, or with the rows of one table."""
+        self._restore(point, target, [find_part(subset, point.manifest, _contents(point))])
+
+    def _restore(self, point: OpenPoint, target: Path, parts: list[DatabasePart]) -> None:
         superuser = str(point.manifest.state["superuser"])
         programs = Programs()
         cluster = Cluster(target / CLUSTER, programs)
@@ -119,23 +124,35 @@ class Postgres:
             environment = server.environment(TEMPLATE)
             with point.open(ROLES) as plain:
                 run_script(server, TEMPLATE, _without(plain.read(-1), _create_role(superuser)), ROLES)
-            for name in point.manifest.state["databases"]:
-                with _whole(point, part_name(name), target) as dump:
-                    programs.run("pg_restore", [*_RESTORE, f"--dbname={TEMPLATE}", str(dump)], environment,
-                                 what=f"database {name!r}")  # fmt: skip
+            for part in parts:
+                with _whole(point, part_name(part.database), target) as dump:
+                    for arguments in part.selections:
+                        programs.run("pg_restore", [*arguments, str(dump)], environment,
+                                     what=f"database {part.database!r}")  # fmt: skip
 
     def compare(self, point: OpenPoint, target: Path) -> list[str]:
         """Start the cluster again and hold every table, role and the query against what the snapshots held."""
-        with point.open(CONTENTS) as plain:
-            expected = dict(json.loads(line) for line in plain.read(-1).splitlines())
-        with Cluster(target / CLUSTER, Programs()).running(str(point.manifest.state["superuser"])) as server:
+        with _running(point, target) as server:
             found = _of_server(server, point.manifest)
             more = self.more_differences(point, server)
-        return more + [
-            f"{name} {_difference(expected.get(name), found.get(name))}."
-            for name in sorted(expected.keys() | found.keys())
-            if expected.get(name) != found.get(name)
-        ]
+        return more + _differences(_contents(point), found)
+
+    def compare_some(self, point: OpenPoint, target: Path, subset: str) -> list[str]:
+        """Do so with what the part holds."""
+        expected = _contents(point)
+        part = find_part(subset, point.manifest, expected)
+        with _running(point, target) as server, Session(server, part.database) as session:
+            found = _of_database(session)
+        return _differences(*({name: held[name] for name in held if part.holds(name)} for held in (expected, found)))
+
+    def select(self, point: OpenPoint, subset: str) -> Selection:
+        """Count the tables of a part; its bytes are those of the dump that holds it."""
+        contents = _contents(point)
+        part = find_part(subset, point.manifest, contents)
+        tables = sum(": table " in name for name in contents if part.holds(name))
+        dump = part_name(part.database)
+        size = sum(one.plain_size for one in point.manifest.members if one.name.startswith(f"{dump}.zst"))
+        return Selection(tables, size)
 
     def commands(self, manifest: Manifest) -> str:
         """Make a cluster, and fill it by ``psql`` and ``pg_restore``."""
@@ -143,7 +160,7 @@ class Postgres:
         lines = [line.decode() for line in sorted(_create_role(superuser))]
         excluded = " ".join(f"--regexp={shlex.quote(line)}" for line in lines)
         restores = "\n".join(
-            f"pg_restore {' '.join(_RESTORE)} --dbname={TEMPLATE} {part_name(name)}"
+            f"pg_restore {' '.join(RESTORE)} --dbname={TEMPLATE} {part_name(name)}"
             for name in manifest.state["databases"]
         )
         return (
@@ -202,6 +219,25 @@ def _answer(session: Session, query: str) -> str:
 def _write_contents(contents: Contents, out: Writer) -> None:
     for name, value in sorted(contents.items()):
         out.write(json.dumps([name, value]).encode() + b"\n")
+
+
+def _contents(point: OpenPoint) -> Contents:
+    with point.open(CONTENTS) as plain:
+        return dict(json.loads(line) for line in plain.read(-1).splitlines())
+
+
+@contextmanager
+def _running(point: OpenPoint, target: Path) -> Iterator[Server]:
+    with Cluster(target / CLUSTER, Programs()).running(str(point.manifest.state["superuser"])) as server:
+        yield server
+
+
+def _differences(expected: Contents, found: Contents) -> list[str]:
+    return [
+        f"{name} {_difference(expected.get(name), found.get(name))}."
+        for name in sorted(expected.keys() | found.keys())
+        if expected.get(name) != found.get(name)
+    ]
 
 
 def _difference(expected: str | None, found: str | None) -> str:

@@ -105,7 +105,7 @@ class PostgresHook(CheckedConnection, BaseHook):
         self.programs.stream(
             "pg_dumpall",
             # It does not read PGDATABASE, and takes a name with `=` for an address.
-            ["--roles-only", "--no-password", f"--database={_as_address(self.maintenance_database)}", *options],
+            ["--roles-only", "--no-password", f"--database={as_address(self.maintenance_database)}", *options],
             self.server.environment(self.maintenance_database),
             out,
             what=f"the roles at {self.server.address}",
@@ -196,7 +196,7 @@ class PostgresHook(CheckedConnection, BaseHook):
         ]
 
 
-def _as_address(database: str) -> str:
+def as_address(database: str) -> str:
     """Return a database's name as libpq's connection string."""
     escaped = database.replace("\\", "\\\\").replace("'", "\\'")
     return f"dbname='{escaped}'"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform_ops.backups.kinds.extraction import HostileArchive, extract
+from platform_ops.backups.kinds.extraction import HostileArchive, extract, write_sparse
 
 OUTSIDE = "outside"
 
@@ -110,3 +110,53 @@ def test_the_stream_is_read_to_its_end_before_a_link_is_made(target: Path) -> No
 def test_a_link_that_leads_outside_is_restored_as_the_link_it_was(target: Path) -> None:
     extract(archive(("link", LINK, "../outside")), target)
     assert (target / "link").readlink() == Path("../outside")
+
+
+class Hole:
+    """A tar with one file: some words, zeros, some words."""
+
+    def __init__(self, zeros: int, end: bytes) -> None:
+        info = tarfile.TarInfo("disk")
+        info.size = 5 + zeros + len(end)
+        self._parts = [info.tobuf(tarfile.PAX_FORMAT), b"begin", zeros, end + bytes(-info.size % 512 + 1024)]
+
+    def read(self, size: int = -1, /) -> bytes:
+        while self._parts:
+            first = self._parts[0]
+            data = bytes(min(size, first)) if isinstance(first, int) else first[:size]
+            self._parts[0] = first - len(data) if isinstance(first, int) else first[size:]
+            if data:
+                return data
+            del self._parts[0]
+        return b""
+
+
+@pytest.mark.parametrize("end", [b"end", b""])
+def test_a_hole_takes_no_room_when_it_is_restored(target: Path, end: bytes) -> None:
+    zeros = 1 << 30
+    extract(Hole(zeros, end), target)
+    found = (target / "disk").stat()
+    assert found.st_size == 5 + zeros + len(end)
+    assert found.st_blocks * 512 < 1 << 20
+    with (target / "disk").open("rb") as file:
+        assert file.read(6) == b"begin\0"
+        file.seek(-4, os.SEEK_END)
+        assert file.read() == (b"\0" + end if end else bytes(4))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 9000)), max_size=6), st.integers(1, 9000))
+@settings(max_examples=100, deadline=None)
+def test_what_is_written_is_what_was_read(
+    tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[bool, int]], size: int
+) -> None:
+    body = b"".join(bytes(length) if zero else b"x" * length for zero, length in runs)
+    read = io.BytesIO(body)
+
+    class Short:
+        def read(self, _: int = -1, /) -> bytes:
+            return read.read(size)
+
+    path = tmp_path_factory.mktemp("room") / "file"
+    with path.open("wb") as file:
+        write_sparse(Short(), file)
+    assert path.read_bytes() == body

@@ -5,13 +5,16 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from platform_ops.backups.errors import Corrupt
+from platform_ops.backups.errors import Corrupt, NoPoint
 from platform_ops.backups.kinds.postgres import CLUSTER, CONTENTS, ROLES, Postgres, part_name
+from platform_ops.backups.kinds.shape import Selection
+from platform_ops.backups.points import Member
 from platform_ops.common.errors import TryAgain
 from platform_ops.systems.postgres.cluster import Cluster
 from platform_ops.systems.postgres.errors import DatabaseMissing, ProgramFailed, QueryFailed, ServerGone
@@ -278,3 +281,52 @@ def test_names_of_parts_are_harmless_and_never_the_same() -> None:
     assert len(set(parts)) == len(names)
     assert part_name("shop") == "shop.dump"
     assert all(part.removesuffix(".dump").replace("-", "").replace("_", "").isalnum() for part in parts)
+
+
+def test_one_database_comes_back_alone(shop: Server, target: Path) -> None:
+    shop.make("Second db")
+    subject = kind("shop", "Second db", query=QUERY)
+    point = take(subject)
+    subject.restore_some(point, target, "shop")
+    assert subject.compare_some(point, target, "shop") == []
+    with restored(target) as found:
+        assert found.sql("SELECT count(*) FROM pg_database WHERE datname = 'Second db'") == "0"
+        found.sql("DELETE FROM child", "shop")
+    (said,) = subject.compare_some(point, target, "shop")
+    assert '\'shop\': table "public"."child" has other rows' in said
+
+
+@pytest.mark.parametrize("subset", ["stock.item", '"stock"."item"', 'public.Odd "name" %s', "public.child"])
+def test_one_table_comes_back_with_its_rows_only(shop: Server, target: Path, subset: str) -> None:
+    # Its type is of another schema, and its key leads to rows that do not come back.
+    shop.sql(
+        "CREATE TYPE size AS ENUM ('s', 'l'); ALTER TABLE stock.item ADD size public.size DEFAULT 's';"
+        "CREATE TABLE owner (id int PRIMARY KEY); INSERT INTO owner VALUES (1);"
+        "ALTER TABLE stock.item ADD owner int DEFAULT 1 REFERENCES owner (id)",
+        "shop",
+    )
+    subject = kind("shop", query=QUERY)
+    point = take(subject)
+    subset = f"shop/{subset}"
+    subject.restore_some(point, target, subset)
+    assert subject.compare_some(point, target, subset) == []
+    with restored(target) as found:
+        assert found.sql("SELECT count(*) FROM owner", "shop") == "0"
+        assert found.sql("SELECT count(*) FROM stock.item", "shop") == ("500" if "item" in subset else "0")
+        found.sql(
+            'UPDATE stock.item SET price = 0 WHERE id = 3; DELETE FROM child; DELETE FROM "Odd ""name"" %s"', "shop"
+        )
+    (said,) = subject.compare_some(point, target, subset)
+    assert "has other rows" in said
+
+
+def test_a_part_has_a_size_and_a_name_that_the_point_knows(shop: Server) -> None:
+    subject = kind("shop")
+    point = take(subject)
+    members = (Member("shop.dump.zst.age", 700, "", 7, ""), Member("roles.sql.zst.age", 5, "", 5, ""))
+    point.manifest = replace(point.manifest, members=members)
+    assert subject.select(point, "shop") == Selection(4, 700)
+    assert subject.select(point, "shop/stock.item") == Selection(1, 700)
+    for subset in ("other", "shop/nosuch.item", "shop/item", "shop/", "shop/stock.item.x", "shop/stock.ITEM"):
+        with pytest.raises(NoPoint, match=r"Name one of its databases \(shop\)"):
+            subject.select(point, subset)
