@@ -7,6 +7,16 @@ FROM ${BASE_IMAGE}
 ARG APP_HOME=/opt/airflow
 WORKDIR ${APP_HOME}
 
+# PostgreSQL's programs, by which its backups are made and proven: of the newest server's version, from the base's Debian
+# or, where the base knows that too, from apt.postgresql.org. A cluster of the system's own is neither made nor started.
+ARG POSTGRES=15
+USER root
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends postgresql-common \
+    && sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
+    && apt-get install --yes --no-install-recommends postgresql-${POSTGRES} \
+    && rm -rf /var/lib/apt/lists/*
+
 # The account of both images (airflow there, astro here), as a number: Kubernetes' runAsNonRoot can't check a name.
 USER 50000
 
@@ -22,4 +32,5 @@ COPY --chmod=755 plugins plugins
 COPY --chmod=755 dags dags
 
 ENV PYTHONPATH=${APP_HOME}/plugins:${APP_HOME}/config:${APP_HOME} \
-    PLATFORM_OPS_HOME=${APP_HOME}
+    PLATFORM_OPS_HOME=${APP_HOME} \
+    PLATFORM_OPS_POSTGRES_BIN=/usr/lib/postgresql/${POSTGRES}/bin

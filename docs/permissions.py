@@ -15,7 +15,7 @@ from platform_ops.systems.jenkins import permissions as jenkins
 from platform_ops.systems.kubernetes import permissions as kubernetes
 from platform_ops.systems.object_store import permissions as object_store
 from platform_ops.systems.postgres import permissions as postgres
-from platform_ops.upkeep import airflow_permissions
+from platform_ops.upkeep import age_permissions, airflow_permissions
 
 PAGE = Path(__file__).with_name("connections.md")
 TABLES: Mapping[str, Sequence[Permission]] = {
@@ -26,6 +26,11 @@ TABLES: Mapping[str, Sequence[Permission]] = {
     "Argo CD": argocd.PERMISSIONS,
     "Kubernetes": kubernetes.PERMISSIONS,
     "object store": object_store.PERMISSIONS,
+    "backup store, writing": object_store.BACKUP_WRITER,
+    "backup store, reading": object_store.BACKUP_READER,
+    "bucket": object_store.SOURCE_BUCKET,
+    "age, encrypting": age_permissions.ENCRYPTING,
+    "age, decrypting": age_permissions.DECRYPTING,
     "PostgreSQL": postgres.PERMISSIONS,
     "Airflow, reading": airflow_permissions.READER,
     "Airflow, starting": airflow_permissions.STARTER,

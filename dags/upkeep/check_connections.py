@@ -3,7 +3,8 @@
 
 Asks every system we have a connection to for the address, the credential and each single permission we need, and says
 in plain words what is missing and what is too much. One task per connection; which there are, and for which projects,
-jobs, applications and namespaces, comes from the catalogue. A credential that ends within 14 days warns.
+jobs, applications, namespaces, databases and buckets, comes from the catalogue. A credential that ends within 14 days
+warns.
 
 ### When it runs
 
@@ -12,7 +13,8 @@ failure, for all connections or for some.
 
 ### What it changes
 
-Nothing but the evidence bucket: the run's document and, at the first check of a bucket, the object `checks/write.json`.
+Nothing but the buckets of evidence and of backups: the run's document and, at the first check of a bucket, the object
+`checks/write.json`.
 
 ### When it fails
 

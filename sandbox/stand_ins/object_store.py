@@ -140,7 +140,13 @@ class Engine:
         for name, value in headers.items():
             key = name.upper().replace("-", "_")
             environ[key if name == "content-type" else f"HTTP_{key}"] = value
-        chunks, status, found = run_wsgi_app(self._moto, environ)
+        try:
+            chunks, status, found = run_wsgi_app(self._moto, environ)
+        except KeyError:
+            # moto has no answer for a part of an upload that nobody began.
+            if "uploadId=" not in query:
+                raise
+            raise S3Error(404, "NoSuchUpload", "The specified multipart upload does not exist.") from None
         kept = {name: value for name, value in found.items() if not name.lower().startswith("access-control-")}
         return int(status.split(" ")[0]), kept, b"".join(chunks)
 

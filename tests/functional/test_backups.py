@@ -1,5 +1,6 @@
 """Backups on the whole sandbox: what is copied is verified and proven, and what was spoilt is found."""
 
+import hashlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from platform_ops.backups.witness import HELD
 from sandbox.airflow_runs import WAITING, Runs
 from tests.functional.world import World
 from tests.programs import stock_tool
@@ -102,6 +104,17 @@ class Backups:
             answer.release_conn()
         return found
 
+    def as_reader(self) -> dict[str, str]:
+        """Return the variables with which stock S3 clients read the backups."""
+        its = self.world.environment
+        return {
+            "AWS_ENDPOINT_URL": its["OBJECT_STORE_URL"],
+            "AWS_ACCESS_KEY_ID": its["OBJECT_STORE_BACKUP_READER_ACCESS_KEY"],
+            "AWS_SECRET_ACCESS_KEY": its["OBJECT_STORE_BACKUP_READER_SECRET_KEY"],
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "STORE": "backups",
+        }
+
     def proofs(self, name: str) -> list[dict[str, Any]]:
         """Return what drills of a source found."""
         drills = {key.rpartition("/")[2] for key in self.names(name) if key.startswith(f"{name}/proofs/")}
@@ -122,7 +135,11 @@ def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -
     assert {reports[step]["outcome"] for step in STEPS[:-1]} == {"done"}
     assert reports["record_evidence"]["facts"]["verdict"] == "done"
     stored = backups.keys("tree")
-    assert set(stored) == {"files.tar.zst.age", "index.jsonl.zst.age", "RESTORE.md", "manifest.json", "verified.json"}
+    lists = {"tree.tar.zst.age", "index.jsonl.zst.age", "packs.tar.zst.age", "contents.jsonl.zst"}
+    packs = {key.rpartition("/")[2] for key in backups.names("tree") if key.startswith("tree/contents/")}
+    rest = {name for name in stored if not name.startswith("claim-")}
+    assert rest == lists | packs | {"RESTORE.md", "manifest.json", "verified.json"}
+    assert packs
     assert not any(b"secret plans" in body for body in stored.values())
 
     state, reports = backups.run(DRILL, "tree")
@@ -132,6 +149,7 @@ def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -
     assert (proof["proven"], proof["point"]) == (True, facts["point"])
     assert 0 <= proof["rto_seconds"] < facts["rto_target_seconds"]
     assert 0 <= proof["rpo_seconds"] < facts["rpo_target_seconds"]
+    assert facts["witness"] == HELD
 
 
 def test_the_repository_of_what_runs_is_proven_too(backups: Backups) -> None:
@@ -143,7 +161,7 @@ def test_the_repository_of_what_runs_is_proven_too(backups: Backups) -> None:
 def follow(backups: Backups, name: str, folder: Path) -> Path:
     """Do what RESTORE.md says, with stock tools only, and return the folder it was done in."""
     # Where `age` had to be built, it is not on the PATH yet.
-    tools = dict.fromkeys(str(stock_tool(name).parent) for name in ("age", "zstd", "tar", "git", "sha256sum"))
+    tools = dict.fromkeys(str(stock_tool(name).parent) for name in ("age", "zstd", "tar", "git", "aws", "sha256sum"))
     folder.mkdir()
     for file, body in backups.keys(name).items():
         (folder / file).write_bytes(body)
@@ -152,7 +170,7 @@ def follow(backups: Backups, name: str, folder: Path) -> Path:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
         cwd=folder,
-        env=os.environ | {"PATH": os.pathsep.join([os.environ["PATH"], *tools])},
+        env=os.environ | backups.as_reader() | {"PATH": os.pathsep.join([os.environ["PATH"], *tools])},
         capture_output=True,
         text=True,
         check=False,
@@ -183,9 +201,9 @@ def test_a_repository_comes_back_without_this_software(backups: Backups, tmp_pat
 def test_one_flipped_byte_is_found_and_named(backups: Backups) -> None:
     backups.source("spoilt")
     point = backups.point("spoilt")["point"]
-    (key,) = [key for key in backups.names("spoilt") if key.endswith("/files.tar.zst.age")]
+    (key,) = [key for key in backups.names("spoilt") if key.endswith("/tree.tar.zst.age")]
     assert point in key
-    body = bytearray(backups.keys("spoilt")["files.tar.zst.age"])
+    body = bytearray(backups.keys("spoilt")["tree.tar.zst.age"])
     body[len(body) // 2] ^= 1
     backups.store.put_object("backups", key, io.BytesIO(body), len(body))
     state, reports = backups.run(DRILL, "spoilt")
@@ -194,6 +212,20 @@ def test_one_flipped_byte_is_found_and_named(backups: Backups) -> None:
     (proof,) = backups.proofs("spoilt")
     assert proof["proven"] is False
     assert key in proof["why"]
+
+
+def test_a_point_that_was_changed_with_the_note_beside_it_is_found(backups: Backups) -> None:
+    backups.source("forged")
+    point = backups.point("forged")["point"]
+    kept = backups.keys("forged")
+    manifest = kept["manifest.json"].replace(b'"kind":"directory"', b'"kind":"git"')
+    note = json.loads(kept["verified.json"]) | {"manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+    for name, body in (("manifest.json", manifest), ("verified.json", json.dumps(note).encode())):
+        backups.store.put_object("backups", f"forged/{point}/{name}", io.BytesIO(body), len(body))
+    state, reports = backups.run(DRILL, "forged")
+    assert state == "failed"
+    assert "evidence evidence/runs/back_up_sources/" in reports["drill_restore"]["summary"]
+    assert [proof["proven"] for proof in backups.proofs("forged")] == [False]
 
 
 def test_a_source_that_fails_stops_its_own_steps_only(backups: Backups) -> None:

@@ -17,8 +17,9 @@ SYSTEMS = ("object_store",)
 
 DAG_ID = "check_connections"
 ALL = [
-    "airflow_api", "argocd_default", "gitlab_default", "gitlab_webhook", "gitops_default", "harbor_default",
-    "jenkins_default", "kubernetes_dev", "kubernetes_prod", "kubernetes_rc", "object_store_default",
+    "airflow_api", "argocd_default", "backup_identity", "backup_keys", "backup_reader", "backup_store",
+    "gitlab_default", "gitlab_webhook", "gitops_default", "harbor_default", "jenkins_default", "kubernetes_dev",
+    "kubernetes_prod", "kubernetes_rc", "object_store_default", "postgres_airflow",
 ]  # fmt: skip
 RELEASE_BOT = 4
 """GitLab's id of the account that the connections use."""
@@ -60,8 +61,16 @@ def changed(world: World, connection: str, **fields: str) -> Iterator[None]:
     path = f"/api/v2/connections/{connection}"
     before = world.admin.api.get(path).json()
     about = {"connection_id": connection, "conn_type": before["conn_type"]}
-    secret = {"gitlab_default": "GITLAB_RELEASE_TOKEN", "harbor_default": "HARBOR_RELEASE_PASSWORD"}
-    own = {"host": before["host"], "password": world.environment.get(secret.get(connection, ""), "")}
+    secret = {
+        "gitlab_default": "GITLAB_RELEASE_TOKEN",
+        "harbor_default": "HARBOR_RELEASE_PASSWORD",
+        "backup_store": "OBJECT_STORE_BACKUP_WRITER_SECRET_KEY",
+    }
+    own = {
+        "host": before["host"],
+        "login": before["login"],
+        "password": world.environment.get(secret.get(connection, ""), ""),
+    }
 
     def patch(values: dict[str, str]) -> None:
         mask = {"update_mask": list(values)}
@@ -94,12 +103,18 @@ def test_the_sandbox_is_sound_and_says_what_is_too_much(world: World, runs: Runs
     assert checked.state == "success"
     assert sorted(name for name, task in checked.tasks.items() if task["map_index"] >= 0) == ALL
     assert {name: checked.states(name) for name in ALL if checked.states(name)} == {
+        # Here the same workers copy and restore.
+        "backup_identity": {"a key where others work": "too much"},
         # git itself has no word for it.
         "gitops_default": {"other repositories": "unknown"},
         # SimpleAuthManager's role USER allows more than starting runs.
         "gitlab_webhook": {"clear task instances": "too much"},
     }
-    assert checked.table() == dict.fromkeys(ALL, "ok") | {"gitops_default": "unknown", "gitlab_webhook": "too much"}
+    assert checked.table() == dict.fromkeys(ALL, "ok") | {
+        "backup_identity": "too much",
+        "gitops_default": "unknown",
+        "gitlab_webhook": "too much",
+    }
     facts = runs.report(checked.id, "record_evidence")["facts"]
     with world.object_store() as store:
         document = json.loads(store.get_object("evidence", facts["key"]).read())
@@ -120,6 +135,15 @@ def test_a_wrong_password_is_named_and_the_others_are_checked(world: World, runs
     assert checked.report("harbor_default")["error"] == "AuthenticationFailed"
     assert checked.table() == {"harbor_default": "missing", "jenkins_default": "ok"}
     assert runs.report(checked.id, "record_evidence")["facts"]["verdict"] == "broken"
+
+
+def test_an_account_that_reads_points_can_not_write_them(world: World, runs: Runs) -> None:
+    reader = {name: world.environment[f"OBJECT_STORE_BACKUP_READER_{name}_KEY"] for name in ("ACCESS", "SECRET")}
+    with changed(world, "backup_store", login=reader["ACCESS"], password=reader["SECRET"]):
+        checked = Checked(runs, "backup_store")
+    assert checked.state == "failed"
+    assert {"s3:PutObject", "s3:AbortMultipartUpload"} <= checked.states("backup_store").keys()
+    assert checked.report("backup_store")["error"] == "PermissionMissing"
 
 
 def test_an_address_that_does_not_answer(world: World, runs: Runs) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from platform_ops.systems.postgres.programs import BIN
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -48,6 +50,12 @@ def test_the_container_does_not_run_as_root(instructions: list[tuple[str, str]])
     assert re.fullmatch(r"[1-9]\d*", last), "Kubernetes' runAsNonRoot needs a number other than 0"
 
 
+def test_only_debians_packages_are_installed_as_root(instructions: list[tuple[str, str]]) -> None:
+    users = [rest if word == "USER" else word for word, rest in instructions if word in {"USER", "RUN"}]
+    assert users == ["root", "RUN", "50000", "RUN"]
+    assert arguments(instructions, "RUN")[0].startswith("apt-get update ")
+
+
 def test_no_secret_is_baked_in(instructions: list[tuple[str, str]]) -> None:
     for word in ("ARG", "ENV"):
         for rest in arguments(instructions, word):
@@ -70,7 +78,7 @@ def test_the_tests_run_with_the_packages_of_the_image() -> None:
 
 def test_a_changed_dag_installs_no_package_again(instructions: list[tuple[str, str]]) -> None:
     order = [rest.split()[-1] for word, rest in instructions if word in {"COPY", "RUN"}]
-    assert order == ["./", "requirements.txt", "config", "include", "plugins", "dags"]
+    assert order == ["/var/lib/apt/lists/*", "./", "requirements.txt", "config", "include", "plugins", "dags"]
 
 
 def test_everything_copied_exists_and_reaches_the_builder(instructions: list[tuple[str, str]]) -> None:
@@ -97,4 +105,5 @@ def test_the_code_is_found_under_the_images_home(instructions: list[tuple[str, s
     assert dict(part.split("=", 1) for part in environment.split()) == {
         "PYTHONPATH": "${APP_HOME}/plugins:${APP_HOME}/config:${APP_HOME}",
         "PLATFORM_OPS_HOME": "${APP_HOME}",
+        BIN: "/usr/lib/postgresql/${POSTGRES}/bin",
     }

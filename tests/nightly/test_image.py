@@ -145,6 +145,24 @@ def test_the_packages_are_those_of_the_list_and_fit_together(run: Run, ask: Ask)
     assert {name for name, _ in installed - pinned} == {"pip", "setuptools"}, "only those are the base's"
 
 
+def test_a_cluster_for_drills_is_made_and_asked_with_the_images_programs(ask: Ask) -> None:
+    answer = ask(
+        "from pathlib import Path",
+        "from tempfile import mkdtemp",
+        "from platform_ops.systems.postgres.cluster import Cluster",
+        "from platform_ops.systems.postgres.programs import Programs",
+        "from platform_ops.systems.postgres.session import Session",
+        "programs = Programs()",
+        "names = ('pg_dump', 'pg_dumpall', 'pg_restore', 'pg_basebackup', 'initdb', 'pg_ctl', 'postgres')",
+        "folders = {str(Path(programs.path(name)).parent) for name in names}",
+        "cluster = Cluster(Path(mkdtemp(), 'cluster'), programs)",
+        "cluster.create('keeper')",
+        "with cluster.running('keeper') as server, Session(server, 'template1') as session:",
+        "    answer = [sorted(folders), session.value('SELECT current_user::text')]",
+    )
+    assert answer == [["/usr/lib/postgresql/15/bin"], "keeper"]
+
+
 def test_the_settings_of_the_package_index_are_in_no_layer(buildah: Buildah, image: str) -> None:
     for blob in buildah.blobs(image):
         found = subprocess.run(["grep", "--quiet", "--text", "--fixed-strings", CANARY, blob], check=False)

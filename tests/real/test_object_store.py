@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from platform_ops.common.errors import AuthenticationFailed, Unreachable
+from platform_ops.systems.object_store.accounts import BackupReader, BackupWriter
 from platform_ops.systems.object_store.errors import BucketNotFound, ObjectNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.systems.object_store.models import BucketRules
@@ -220,3 +221,18 @@ def test_what_a_killed_proxy_leaves_behind_is_stopped(store, hooks):
     store.start()
     assert others(record) == []
     hooks["owner"].put_new(EVIDENCE, "later", b"{}")
+
+
+def test_the_accounts_of_backups_have_what_is_asked_for_and_no_more(hooks):
+    for _ in range(2):
+        findings = (
+            *BackupWriter("backup_store", never="evidence").check_permissions(["backups"]),
+            *BackupReader("backup_reader").check_permissions(["backups"]),
+        )
+        assert [found.sentence for found in findings if found.state != "ok"] == []
+    assert list(hooks["owner"].keys("evidence", "checks/")) == []
+    owner = BackupWriter("owner", never="evidence").check_permissions(["backups"])
+    assert {found.permission.name for found in owner if found.state == "too much"} == {
+        "s3:DeleteObjectVersion",
+        "s3:PutObject on the evidence",
+    }

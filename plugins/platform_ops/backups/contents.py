@@ -26,6 +26,7 @@ from platform_ops.backups.store import Points
 from platform_ops.backups.streams import (
     CHUNK,
     Counter,
+    CountingReader,
     CountingWriter,
     Limited,
     Piped,
@@ -191,6 +192,32 @@ def open_content(points: Points, name: str, expected: Sum, identity: str | None)
                 raise _lost(points, name, str(error)) from error
         if plain.sum != expected:
             raise _lost(points, name, "the plain bytes have another sha256.")
+
+    with Piped(produce) as pipe:
+        yield pipe
+
+
+@contextmanager
+def open_stored(points: Points, one: Stored, identity: str | None) -> Iterator[Reader]:
+    """Open a content's plain bytes by what the list of a point says of it.
+
+    :raises Corrupt: the bytes are not those that were backed up.
+    :raises ObjectNotFound: the content is gone.
+    """
+    key = key_of(points, one.name)
+
+    def produce(pipe: Writer) -> None:
+        stored = Counter()
+        with points.hook.stream(points.bucket, key) as body:
+            reader = CountingReader(body, stored)
+            try:
+                decode(reader, Limited(pipe, one.plain_size), identity if one.name.endswith(".age") else None)
+            except Undecipherable as error:
+                raise _lost(points, one.name, str(error)) from error
+            while reader.read(CHUNK):
+                pass
+        if stored.sum != Sum(one.stored_size, one.stored_sha256):
+            raise _lost(points, one.name, "they have another sha256.")
 
     with Piped(produce) as pipe:
         yield pipe

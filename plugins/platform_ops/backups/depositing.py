@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -172,6 +173,23 @@ class Deposit:
     def needs(self, name: str) -> bool:
         """Note that this point needs a content it takes over; False when it is not to be had."""
         return self._open_ledger.need(hash_of(name), name) is not None
+
+    def size_of(self, name: str) -> int | None:
+        """Return the plain bytes of a content that can be taken over; None when it is not to be had."""
+        found = self._open_ledger.look(hash_of(name), name)
+        return found.plain_size if found else None
+
+    def store(self, write: Callable[[Writer], object]) -> str:
+        """Store a content that is like no other, as it is written, and return its name; this point needs it.
+
+        A random number stands where the hash of others would, as the name is known before the bytes.
+
+        :param write: writes its plain bytes.
+        """
+        name = content_name(secrets.token_hex(32), self.point, self.place, encrypted=bool(self.recipients))
+        plain, stored = self.points.store(key_of(self.points, name), write, self.recipients, self.told)
+        self._open_ledger.done(Stored(name, plain.size, stored.size, stored.sha256))
+        return name
 
     @contextmanager
     def packed(self, plain: Reader, size: int) -> Iterator[Packed]:

@@ -8,14 +8,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 WORKERS = 8
-_AHEAD = 8 * WORKERS
+_AHEAD = 8
+"""How many things for each thread are asked for before the first is done."""
 
 A = TypeVar("A")
 R = TypeVar("R")
 
 
 def in_order(
-    items: Iterable[A], work: Callable[[A], Callable[[], R] | None], otherwise: Callable[[A], R]
+    items: Iterable[A],
+    work: Callable[[A], Callable[[], R] | None],
+    otherwise: Callable[[A], R],
+    *,
+    workers: int = WORKERS,
 ) -> Iterator[R]:
     """Yield a result for each item, in order; work that takes long is done in threads.
 
@@ -28,12 +33,12 @@ def in_order(
     def result(one: Future[R] | A) -> R:
         return one.result() if isinstance(one, Future) else otherwise(one)
 
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="in-order") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="in-order") as pool:
         try:
             for item in items:
                 task = work(item)
                 waiting.append(item if task is None else pool.submit(task))
-                while len(waiting) > _AHEAD or (waiting and _is_ready(waiting[0])):
+                while len(waiting) > _AHEAD * workers or (waiting and _is_ready(waiting[0])):
                     yield result(waiting.popleft())
             while waiting:
                 yield result(waiting.popleft())

@@ -81,16 +81,28 @@ class Ledger:
         rows = self._file.execute("select name, plain, stored, sha256 from contents where needed order by hash")
         return (Stored(*row) for row in rows)
 
+    def look(self, hashed: str, name: str = "") -> Stored | None:
+        """Return the content with this hash, needed or not; None when there is none.
+
+        :param name: which one it must be; any without.
+        """
+        with self._changed:
+            found = self._row_of(hashed)
+        return Stored(*found[:4]) if found and name in ("", found[0]) else None
+
     def _need(self, hashed: str, name: str) -> Stored | None:
-        key = bytes.fromhex(hashed)
-        row = self._file.execute(
-            "select name, plain, stored, sha256, needed from contents where hash = ?", (key,)
-        ).fetchone()
+        row = self._row_of(hashed)
         if row is None or (name and row[0] != name):
             return None
         if not row[4]:
-            self._file.execute("update contents set needed = 1 where hash = ?", (key,))
+            self._file.execute("update contents set needed = 1 where hash = ?", (bytes.fromhex(hashed),))
         return Stored(*row[:4])
+
+    def _row_of(self, hashed: str) -> tuple[str, int, int, str, int] | None:
+        found: tuple[str, int, int, str, int] | None = self._file.execute(
+            "select name, plain, stored, sha256, needed from contents where hash = ?", (bytes.fromhex(hashed),)
+        ).fetchone()
+        return found
 
 
 def _row(one: Stored) -> tuple[bytes, str, int, int, str]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from platform_ops.backups.sources import Retention, Source
 from platform_ops.systems.object_store.models import BucketRules
 
-SHARING = frozenset({"bucket"})
+SHARING = frozenset({"bucket", "directory"})
 """Kinds whose points share contents: what a point needs may be of any age."""
 _DAYS = {"daily": 1, "weekly": 7, "monthly": 31, "yearly": 366}
 

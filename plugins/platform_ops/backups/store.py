@@ -217,15 +217,21 @@ class Points:
 
         :param write: writes the plain bytes.
         """
+        plain, stored = self.store(self.key(point, place, name), write, recipients, told)
+        return Member(name, plain.size, plain.sha256, stored.size, stored.sha256)
+
+    def store(
+        self, key: str, write: Callable[[Writer], object], recipients: Sequence[str], told: Callable[[int], object]
+    ) -> tuple[Sum, Sum]:
+        """Store an object as it is written, and return the sums of its plain and its stored bytes."""
         stored, plain = Counter(), list[Sum]()
 
         def produce(pipe: Writer) -> None:
             plain.append(encode(write, CountingWriter(pipe, stored), recipients, told))
 
         with Piped(produce) as body:
-            self.hook.put_stream(self.bucket, self.key(point, place, name), body)
-        (read,) = plain
-        return Member(name, read.size, read.sha256, stored.size, stored.sum.sha256)
+            self.hook.put_stream(self.bucket, key, body)
+        return plain[0], stored.sum
 
     @contextmanager
     def read(self, manifest: Manifest, member: Member, identity: str | None) -> Iterator[Piped]:

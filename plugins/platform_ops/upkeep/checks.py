@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from platform_ops.backups.keys import IDENTITY_CONNECTION, READER_CONNECTION
+from platform_ops.backups.policies import SHARING
+from platform_ops.backups.sources import Source
 from platform_ops.common import webhook_secrets
 from platform_ops.common.errors import Refused
 from platform_ops.delivery.names import RELEASE
 from platform_ops.delivery.services import Service
 from platform_ops.evidence.document import BUCKET
+from platform_ops.systems.object_store.permissions import SCRATCH
 
 
 class System(StrEnum):
@@ -23,6 +27,12 @@ class System(StrEnum):
     ARGOCD = "Argo CD"
     KUBERNETES = "Kubernetes"
     OBJECT_STORE = "object store"
+    POSTGRES = "PostgreSQL"
+    BUCKET = "bucket"
+    BACKUP_STORE = "backup store, writing"
+    BACKUP_READER = "backup store, reading"
+    RECIPIENTS = "age, encrypting"
+    IDENTITY = "age, decrypting"
     AIRFLOW_READER = "Airflow, reading"
     AIRFLOW_STARTER = "Airflow, starting"
 
@@ -55,33 +65,73 @@ FIXED = (
 """Connections that no file of the catalogue names."""
 
 
-def checks(services: Iterable[Service]) -> Mapping[str, Check]:
+Use = tuple[str, System, str]
+"""A connection, what it leads to, and one object it is needed for; empty where it is needed as a whole."""
+
+
+def checks(services: Iterable[Service], sources: Iterable[Source]) -> Mapping[str, Check]:
     """Return the check of each connection by its name, in order.
 
     :raises Ambiguous: a connection is used for two systems.
     """
     used = [(check.connection, check.system, place) for check in FIXED for place in check.places]
     for service in services:
-        used += [
-            (service.gitlab_connection, System.GITLAB, service.project),
-            (service.jenkins_connection, System.JENKINS, service.job),
-            (service.harbor_connection, System.HARBOR, service.image_project),
-            (service.gitops_connection, System.GIT, service.gitops_branch),
-        ]
-        for target in service.targets.values():
-            used.append((target.argocd, System.ARGOCD, target.application))
-            used.append((target.cluster, System.KUBERNETES, target.namespace))
+        used += _of_service(service)
+    for source in sources:
+        used += _of_source(source)
     found: dict[str, Check] = {}
     for name in sorted({connection for connection, _, _ in used}):
         systems = sorted({system for connection, system, _ in used if connection == name})
         if len(systems) > 1:
             raise Ambiguous(
                 f"The catalogue uses connection {name} for {' and for '.join(systems)}. A connection leads to one "
-                "system: correct include/services."
+                "system: correct include/services or include/backups."
             )
-        places = sorted({place for connection, _, place in used if connection == name})
+        places = sorted({place for connection, _, place in used if connection == name and place})
         found[name] = Check(name, systems[0], tuple(places))
     return found
+
+
+def _of_service(service: Service) -> Iterator[Use]:
+    yield service.gitlab_connection, System.GITLAB, service.project
+    yield service.jenkins_connection, System.JENKINS, service.job
+    yield service.harbor_connection, System.HARBOR, service.image_project
+    yield service.gitops_connection, System.GIT, service.gitops_branch
+    for target in service.targets.values():
+        yield target.argocd, System.ARGOCD, target.application
+        yield target.cluster, System.KUBERNETES, target.namespace
+
+
+def _of_source(source: Source) -> Iterator[Use]:
+    yield source.store_connection, System.BACKUP_STORE, source.bucket
+    yield READER_CONNECTION, System.BACKUP_READER, source.bucket
+    if source.kind == "bucket":
+        yield READER_CONNECTION, System.BACKUP_READER, SCRATCH
+    if source.encryption_connection:
+        yield source.encryption_connection, System.RECIPIENTS, source.name if source.kind in SHARING else ""
+        yield IDENTITY_CONNECTION, System.IDENTITY, source.encryption_connection
+    if source.connection and source.kind in _SYSTEMS:
+        for place in _places(source):
+            yield source.connection, _SYSTEMS[source.kind], place
+
+
+_SYSTEMS = {
+    "airflow": System.POSTGRES,
+    "bucket": System.BUCKET,
+    "git": System.GIT,
+    "postgres": System.POSTGRES,
+}
+"""What the connections of sources lead to, by their kinds."""
+
+
+def _places(source: Source) -> Iterable[str]:
+    """Return what a source's own connection is needed for."""
+    if _SYSTEMS[source.kind] is System.POSTGRES:
+        return list(source.what["databases"])
+    if source.kind == "bucket":
+        return ["/".join(filter(None, (source.what["bucket"], source.what.get("prefix"))))]
+    # A branch is where releases push; a copy needs no more than what can be fetched.
+    return [""]
 
 
 def chosen(known: Mapping[str, Check], wanted: Iterable[str]) -> tuple[str, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from platform_ops.backups.sources import load_source, source_names
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import FailNow, Invalid, NotFound, with_facts
 from platform_ops.common.operators import StepOperator
@@ -14,6 +16,7 @@ from platform_ops.common.permissions import CheckedConnection, Finding, State, i
 from platform_ops.common.report import REPORT_KEY, StepReport, reported
 from platform_ops.delivery.services import load_services
 from platform_ops.evidence.conclusion import Conclusion
+from platform_ops.evidence.document import BUCKET
 from platform_ops.evidence.recording import record
 from platform_ops.systems.argocd.hook import ArgoCDHook
 from platform_ops.systems.git.hook import GitHook
@@ -21,7 +24,10 @@ from platform_ops.systems.gitlab.hook import GitLabHook
 from platform_ops.systems.harbor.hook import HarborHook
 from platform_ops.systems.jenkins.hook import JenkinsHook
 from platform_ops.systems.kubernetes.hook import KubernetesHook
+from platform_ops.systems.object_store.accounts import BackupReader, BackupWriter, SourceBucket
 from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.systems.postgres.hook import PostgresHook
+from platform_ops.upkeep.age_permissions import Identity, Recipients
 from platform_ops.upkeep.airflow_permissions import AirflowReader, AirflowStarter
 from platform_ops.upkeep.checks import Check, System, checks, chosen
 from platform_ops.upkeep.verdicts import CHECK, TEARDOWNS, judge_run, table
@@ -37,6 +43,12 @@ ROOMS: Mapping[System, Callable[[str], CheckedConnection]] = {
     System.ARGOCD: ArgoCDHook,
     System.KUBERNETES: KubernetesHook,
     System.OBJECT_STORE: ObjectStoreHook,
+    System.POSTGRES: PostgresHook,
+    System.BUCKET: SourceBucket,
+    System.BACKUP_STORE: partial(BackupWriter, never=BUCKET),
+    System.BACKUP_READER: BackupReader,
+    System.RECIPIENTS: Recipients,
+    System.IDENTITY: Identity,
     System.AIRFLOW_READER: AirflowReader,
     System.AIRFLOW_STARTER: AirflowStarter,
 }
@@ -51,7 +63,7 @@ class ListConnections(StepOperator):
 
     def run_step(self, context: Context) -> StepReport:
         """List the connections, or the ones the run was asked for."""
-        known = checks(load_services().values())
+        known = _known()
         names = chosen(known, context["params"].get("connections") or ())
         return StepReport(f"{len(names)} connections are checked: {', '.join(names)}.", facts={"connections": [*names]})
 
@@ -74,7 +86,7 @@ class CheckConnection(StepOperator):
 
     def run_step(self, context: Context) -> StepReport:  # noqa: ARG002
         """Check the connection for what the catalogue says now."""
-        check = checks(load_services().values())[self.connection]
+        check = _known()[self.connection]
         facts: dict[str, Any] = {
             "connection": check.connection,
             "system": check.system,
@@ -87,6 +99,10 @@ class CheckConnection(StepOperator):
                 missing = [finding.sentence for finding in findings if finding.state is State.MISSING]
                 raise PermissionMissing(f"{check.connection}: {' '.join(missing)}", facts=facts)
         return StepReport(f"{check.connection}: {summary(findings)}", facts=facts)
+
+
+def _known() -> Mapping[str, Check]:
+    return checks(load_services().values(), map(load_source, source_names()))
 
 
 def _ask(check: Check) -> tuple[Finding, ...]:

@@ -75,6 +75,12 @@ def recipients(key: pyrage.x25519.Identity) -> tuple[str, ...]:
     return (str(key.to_public()), str(pyrage.x25519.Identity.generate().to_public()))
 
 
+@pytest.fixture(scope="session")
+def copier() -> str:
+    """The key of those who copy."""
+    return str(pyrage.x25519.Identity.generate())
+
+
 CLOCKS = ("copying", "drill_steps", "drilling", "kinds.directory", "report_steps", "restore", "steps")
 """Modules that look at the clock."""
 
@@ -92,13 +98,15 @@ def since(start: datetime) -> type[datetime]:
 
 
 @pytest.fixture
-def steps(tmp_path: Path, tree: Path, store: MemoryStore, recipients, key, monkeypatch: pytest.MonkeyPatch) -> Steps:
+def steps(
+    tmp_path: Path, tree: Path, store: MemoryStore, recipients, key, copier, monkeypatch: pytest.MonkeyPatch
+) -> Steps:
     home = tmp_path / "home"
     (home / "include" / "backups").mkdir(parents=True)
     for name in ("schemas", "templates"):
         (home / "include" / name).symlink_to(ROOT / "include" / name)
     monkeypatch.setenv("PLATFORM_OPS_HOME", str(home))
-    made = Steps(home, tree, store, recipients, str(key))
+    made = Steps(home, tree, store, recipients, str(key), copier)
     monkeypatch.setattr("platform_ops.backups.store.ObjectStoreHook", lambda _: store)
     # The evidence lies in another bucket, whose keys begin otherwise.
     monkeypatch.setattr("platform_ops.backups.witness.ObjectStoreHook", lambda: store)

@@ -29,9 +29,11 @@ target: {{rpo: 2d, rto: 1h}}
 class Steps:
     """One installation: a catalogue, a store, keys; each run has a context of its own."""
 
-    def __init__(self, home: Path, tree: Path, store: MemoryStore, recipients: tuple[str, ...], key: str) -> None:
+    def __init__(
+        self, home: Path, tree: Path, store: MemoryStore, recipients: tuple[str, ...], key: str, copier: str
+    ) -> None:
         self.home, self.tree, self.store = home, tree, store
-        self.recipients, self.key = recipients, key
+        self.recipients, self.key, self.copier = recipients, key, copier
         self.reports: dict[str, Any] = {}
 
     def enter(self, name: str, old: str = "", new: str = "") -> None:
@@ -45,7 +47,7 @@ class Steps:
 
     def connection(self, name: str) -> Any:
         found = {
-            "backup_keys": SimpleNamespace(password=None, extra_dejson={"recipients": list(self.recipients)}),
+            "backup_keys": SimpleNamespace(password=self.copier, extra_dejson={"recipients": list(self.recipients)}),
             "backup_identity": SimpleNamespace(password=self.key),
         }
         return found[name]

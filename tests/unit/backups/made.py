@@ -44,7 +44,7 @@ def proof(age: timedelta, *, rpo: timedelta = 3 * HOUR, rto: timedelta = MINUTE)
     return Proof(NOW - age, "20261125T000000Z-0123abcd", "r", proven=True, rpo=rpo, rto=rto)
 
 
-def failed(age: timedelta, why: str = "files.tar has other bytes.") -> Proof:
+def failed(age: timedelta, why: str = "tree.tar has other bytes.") -> Proof:
     return Proof(NOW - age, "20261125T000000Z-0123abcd", "r", proven=False, why=why)
 
 

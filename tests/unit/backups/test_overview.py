@@ -38,7 +38,7 @@ POINTS = [kept(9 * HOUR)]
         (
             Observed("web", source(), history(POINTS, [failed(HOUR), proof(DAY)])),
             Standing.RESTORE_FAILED,
-            "The newest drill failed: files.tar has other bytes.",
+            "The newest drill failed: tree.tar has other bytes.",
         ),
         (Observed("web", source(), history(POINTS, [proof(HOUR), failed(DAY)])), Standing.PROVEN, ""),
         (

@@ -28,7 +28,7 @@ MANIFEST = Manifest(
     began_at=AT,
     ended_at=AT,
     state={"files": 3},
-    members=(Member("files.tar.zst.age", 10, "a" * 64, 20, "b" * 64), Member("index.jsonl.zst.age", 1, "", 2, "")),
+    members=(Member("tree.tar.zst.age", 10, "a" * 64, 20, "b" * 64), Member("index.jsonl.zst.age", 1, "", 2, "")),
     tools={"tar": "GNU tar"},
     recipients=("age1x",),
 )

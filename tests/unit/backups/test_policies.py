@@ -57,7 +57,7 @@ def test_what_is_unwise_is_told(changed, fields, rules: BucketRules, recipients,
 
 
 def test_a_lock_that_fits_is_fine(changed) -> None:
-    assert check(changed(lock=days(7)), BucketRules(True, days(7), days(400)), BOTH).contradictions == ()
+    assert check(changed(kind="git", lock=days(7)), BucketRules(True, days(7), days(400)), BOTH).contradictions == ()
 
 
 def test_the_kinds_that_share_contents_are_known(changed) -> None:

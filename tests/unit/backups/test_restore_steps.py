@@ -104,7 +104,7 @@ def test_what_was_changed_after_the_restore_is_not_called_restored(restores: Res
 def test_a_flipped_byte_puts_nothing_in_place(restores: Restores) -> None:
     restores.steps.back_up()
     restores.plan()
-    (key,) = [key for key in restores.steps.store.objects if key.endswith("files.tar.zst.age")]
+    (key,) = [key for key in restores.steps.store.objects if key.endswith("tree.tar.zst.age")]
     body = bytearray(restores.steps.store.objects[key])
     body[-9] ^= 1
     restores.steps.store.objects[key] = bytes(body)

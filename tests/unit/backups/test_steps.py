@@ -79,7 +79,8 @@ def test_a_copy_reports_its_point_and_the_sum_of_its_manifest(steps: Steps) -> N
     report = steps.run(CopySource, source="tree")
     point = point_id(NOW, "r1")
     assert report["facts"]["point"] == point
-    assert report["facts"]["state"] == {"files": 6, "bytes": 4, "changed": 0, "vanished": 0, "left_out": 0}
+    counts = {"files": 4, "bytes": 4, "packed": 2, "changed": 0, "vanished": 0, "left_out": 0}
+    assert report["facts"]["state"] == counts | {"path": str(steps.tree)}
     assert report["links"][0]["url"].endswith("RESTORE.md")
     assert f"tree/{point}/{MANIFEST}" in steps.store.objects
 
@@ -100,9 +101,9 @@ def test_a_verification_leaves_its_mark(steps: Steps) -> None:
 
 def test_a_spoilt_point_gets_no_mark(steps: Steps) -> None:
     steps.run(CopySource, source="tree")
-    key = next(key for key in steps.store.objects if key.endswith("files.tar.zst.age"))
+    key = next(key for key in steps.store.objects if key.endswith("tree.tar.zst.age"))
     steps.store.objects[key] += b"x"
-    with pytest.raises(Corrupt, match=r"files\.tar\.zst\.age"):
+    with pytest.raises(Corrupt, match=r"tree\.tar\.zst\.age"):
         steps.run(VerifyPoint, source="tree")
     assert not any(key.endswith("verified.json") for key in steps.store.objects)
 
@@ -126,7 +127,7 @@ def test_a_byte_that_is_wrong_on_its_way_only_is_no_damage(steps: Steps, monkeyp
 def test_a_manifest_that_changed_since_the_copy_is_not_verified(steps: Steps) -> None:
     steps.run(CopySource, source="tree", task_id=COPY)
     key = f"tree/{point_id(NOW, 'r1')}/{MANIFEST}"
-    steps.store.objects[key] = steps.store.objects[key].replace(b'"files":6', b'"files":5')
+    steps.store.objects[key] = steps.store.objects[key].replace(b'"files":4', b'"files":5')
     with pytest.raises(NotProven, match="not the one that copy_source wrote"):
         steps.run(VerifyPoint, source="tree")
 
@@ -157,7 +158,7 @@ def test_older_points_are_read_again_in_turn(steps: Steps) -> None:
 def test_an_older_point_that_is_spoilt_is_found_named_and_no_longer_verified(steps: Steps) -> None:
     old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
     aged(steps, old, 9)
-    key = next(key for key in steps.store.objects if old in key and key.endswith("files.tar.zst.age"))
+    key = next(key for key in steps.store.objects if old in key and key.endswith("tree.tar.zst.age"))
     steps.store.objects[key] += b"x"
     with pytest.raises(Corrupt, match=old):
         steps.back_up()
@@ -228,20 +229,20 @@ def test_pruning_deletes_what_no_period_keeps_and_says_why(steps: Steps) -> None
     report = steps.run(PrunePoints, source="tree")
     assert set(report["facts"]["deleted"]) == set(points[2:])
     assert set(report["facts"]["kept"]) == set(points[:2])
-    assert {key.split("/")[1] for key in steps.store.objects} == set(points[:2])
+    assert {key.split("/")[1] for key in steps.store.objects} == {*points[:2], "contents"}
     assert steps.run(PrunePoints, source="tree")["outcome"] == "not needed"
 
 
 def test_pruning_takes_along_what_dead_and_slower_copies_left(steps: Steps) -> None:
     old = steps.back_up(at=NOW - timedelta(days=2), run_id="r0")
     dead = point_id(NOW - timedelta(days=1), "dead")
-    steps.store.objects |= {f"tree/{dead}/00000000/files.tar.zst.age": b"", f"tree/{old}/00000000/files.tar": b""}
+    steps.store.objects |= {f"tree/{dead}/00000000/tree.tar.zst.age": b"", f"tree/{old}/00000000/tree.tar": b""}
     growing = point_id(NOW + timedelta(hours=1), "r2")
-    steps.store.objects[f"tree/{growing}/00000000/files.tar.zst.age"] = b""
+    steps.store.objects[f"tree/{growing}/00000000/tree.tar.zst.age"] = b""
     steps.back_up()
     steps.run(PrunePoints, source="tree")
     left = [key for key in steps.store.objects if "/00000000/" in key]
-    assert left == [f"tree/{growing}/00000000/files.tar.zst.age"]
+    assert left == [f"tree/{growing}/00000000/tree.tar.zst.age"]
 
 
 def test_drills_take_the_oldest_proof_first(steps: Steps) -> None:
@@ -308,7 +309,7 @@ def test_a_source_with_nothing_verified_proves_nothing(steps: Steps) -> None:
 def test_a_manifest_edited_by_hand_is_found(steps: Steps) -> None:
     point = steps.back_up()
     key = f"tree/{point}/{MANIFEST}"
-    steps.store.objects[key] = steps.store.objects[key].replace(b'"files":6', b'"files":5')
+    steps.store.objects[key] = steps.store.objects[key].replace(b'"files":4', b'"files":5')
     with pytest.raises(NotProven, match="somebody changed it"):
         steps.run(DrillRestore, source="tree")
 

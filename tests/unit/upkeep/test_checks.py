@@ -6,6 +6,7 @@ import pytest
 
 from platform_ops.delivery.services import service_from
 from platform_ops.upkeep.checks import FIXED, Ambiguous, Check, System, UnknownConnection, checks, chosen
+from tests.unit.backups.made import source
 
 
 def service(name="web", **changes):
@@ -23,7 +24,7 @@ def service(name="web", **changes):
 
 
 def test_every_connection_of_the_catalogue_is_checked_for_all_its_objects():
-    assert list(checks([service("web"), service("api")]).values()) == [
+    assert list(checks([service("web"), service("api")], []).values()) == [
         Check("airflow_api", System.AIRFLOW_READER, ("release_service",)),
         Check("argocd_default", System.ARGOCD, ("api-dev", "web-dev")),
         Check("gitlab_default", System.GITLAB, ("shop/api", "shop/web")),
@@ -37,23 +38,60 @@ def test_every_connection_of_the_catalogue_is_checked_for_all_its_objects():
 
 
 def test_a_connection_of_its_own_is_checked_for_its_own_service():
-    found = checks([service("web"), service("api", gitlab_connection="gitlab_other")])
+    found = checks([service("web"), service("api", gitlab_connection="gitlab_other")], [])
     assert found["gitlab_default"].places == ("shop/web",)
     assert found["gitlab_other"] == Check("gitlab_other", System.GITLAB, ("shop/api",))
 
 
 def test_an_empty_catalogue_leaves_what_every_dag_needs():
-    assert set(checks([])) == {check.connection for check in FIXED}
+    assert set(checks([], [])) == {check.connection for check in FIXED}
 
 
 def test_a_connection_for_two_systems_is_refused():
     with pytest.raises(Ambiguous, match="uses connection gitlab_default for GitLab and for Harbor"):
-        checks([service(harbor_connection="gitlab_default")])
+        checks([service(harbor_connection="gitlab_default")], [])
 
 
 def test_some_are_chosen_in_the_order_asked_for_and_once():
-    known = checks([service()])
+    known = checks([service()], [])
     assert chosen(known, ["kubernetes_dev", "airflow_api", "kubernetes_dev"]) == ("kubernetes_dev", "airflow_api")
     assert chosen(known, []) == tuple(known)
     with pytest.raises(UnknownConnection, match="Nothing uses connection gitlab_defualt; in use are airflow_api"):
         chosen(known, ["gitlab_defualt"])
+
+
+def test_the_connections_of_backups_are_checked_for_what_their_sources_need():
+    sources = [
+        source("files", production=()),
+        source("config", kind="git", connection="gitops_default", what={}),
+        source("other", kind="git", connection="git_other", what={}),
+        source("orders", kind="postgres", connection="pg", what={"databases": ["b", "a"]}, bucket="databases"),
+        source("airflow", kind="airflow", connection="pg", what={"databases": ["airflow"]}),
+        source(
+            "shop",
+            kind="bucket",
+            connection="hcp",
+            what={"bucket": "shop", "prefix": "live/"},
+            encryption_connection="backup_keys",
+            store_connection="backup_shop",
+        ),
+        source("logs", kind="bucket", connection="hcp", what={"bucket": "logs"}),
+    ]
+    found = checks([service()], sources)
+    ours = {name: found[name] for name in found if name not in checks([service()], []) or name == "gitops_default"}
+    assert list(ours.values()) == [
+        Check("backup_identity", System.IDENTITY, ("backup_keys",)),
+        Check("backup_keys", System.RECIPIENTS, ("shop",)),
+        Check("backup_reader", System.BACKUP_READER, ("backups", "databases", "drill-*")),
+        Check("backup_shop", System.BACKUP_STORE, ("backups",)),
+        Check("backup_store", System.BACKUP_STORE, ("backups", "databases")),
+        Check("git_other", System.GIT, ()),
+        Check("gitops_default", System.GIT, ("main",)),
+        Check("hcp", System.BUCKET, ("logs", "shop/live/")),
+        Check("pg", System.POSTGRES, ("a", "airflow", "b")),
+    ]
+
+
+def test_the_account_of_the_evidence_can_not_be_that_of_the_backups():
+    with pytest.raises(Ambiguous, match="object_store_default for backup store, writing and for object store"):
+        checks([], [source(store_connection="object_store_default")])

@@ -1,55 +1,49 @@
-"""A directory: one tar of its files, and an index of what each of them was."""
+"""A directory: its files in packs that points share, a tar of its folders and links, and an index of all of it."""
 
 from __future__ import annotations
 
-import errno
-import fnmatch
-import hashlib
-import json
-import os
 import platform
 import stat
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import partial
+from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import Any
 
-from platform_ops.backups.errors import NoPoint
-from platform_ops.backups.kinds.extraction import extract
+from platform_ops.backups import contents
+from platform_ops.backups.contents import Stored, lines, listed, open_stored, write_line
+from platform_ops.backups.depositing import Deposit
+from platform_ops.backups.errors import Corrupt, NoPoint
+from platform_ops.backups.in_order import in_order
+from platform_ops.backups.kinds.directory_compare import differences, within
+from platform_ops.backups.kinds.directory_packs import (
+    PACKERS,
+    Entry,
+    Packed,
+    entry_of,
+    header,
+    pack,
+    tar_to,
+    unchanged,
+)
+from platform_ops.backups.kinds.directory_tree import Found, Identity, Tree, identity, shown
+from platform_ops.backups.kinds.extraction import Extraction
 from platform_ops.backups.kinds.shape import OpenPoint, Part, Reading, Selection
 from platform_ops.backups.points import Manifest
 from platform_ops.backups.sources import Source
-from platform_ops.backups.streams import CHUNK, Writer
-from platform_ops.common.errors import FailNow, NotFound
+from platform_ops.backups.streams import Writer
 
-FILES = "files.tar"
 INDEX = "index.jsonl"
+TREE = "tree.tar"
+PACKS = "packs.tar"
+"""For each pack the paths of the files that are taken from it, for who restores with ``tar``."""
 NAMED = 20
 """How many files a sentence names."""
-
-Entry = dict[str, Any]
-_Identity = tuple[int, int]
-"""Device and number of a file."""
-
-_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL})
-"""What the system says of a name that something else has now: a link, a socket, no link."""
-
-
-class DirectoryMissing(NotFound):
-    """The directory does not exist, or is none."""
-
-
-class FileUnreadable(FailNow):
-    """The account of this task may not read a file."""
-
-
-class _Gone(Exception):
-    """A file vanished, or something else took its name."""
 
 
 class Directory:
@@ -58,85 +52,60 @@ class Directory:
     def __init__(self, source: Source) -> None:
         self._root = Path(source.what["path"])
         self._exclude = tuple(source.what.get("exclude", ()))
+        self._read_all = bool(source.what.get("read_all", False))
+        self._deposit: Deposit | None = None
+
+    def share(self, deposit: Deposit) -> None:
+        """Take where packs go."""
+        self._deposit = deposit
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """Open the directory."""
-        if not self._root.is_dir():
-            raise DirectoryMissing(
-                f"There is no directory {self._root} where this task runs. Mount it there, or correct the catalogue."
+        """Open the directory; its files are packed when the index is written."""
+        if self._deposit is None:  # pragma: no cover
+            raise AssertionError("a directory is read into a deposit")
+        tree, at = Tree(self._root, self._exclude), datetime.now(UTC)
+        with self._deposit.begun(INDEX) as deposit:
+            notes = [*deposit.notes]
+            state: dict[str, Any] = {"path": str(self._root), "built_on": deposit.base.point if deposit.base else None}
+            copied = _Copied()
+            parts = (
+                Part(INDEX, partial(self._write_index, tree, deposit, copied, state, notes), deposit.list_readers),
+                Part(TREE, partial(_write_tree, copied)),
+                Part(PACKS, partial(_write_packs, copied)),
+                Part(contents.INDEX, deposit.write_index, ()),
             )
-        entries: list[Entry] = []
-        state: dict[str, Any] = {"files": 0, "bytes": 0}
-        notes: list[str] = []
-        parts = (
-            Part(FILES, partial(self._write_files, entries, state, notes)),
-            Part(INDEX, partial(_write_index, entries)),
-        )
-        yield Reading(datetime.now(UTC), parts, state, {"tar": f"tarfile of Python {platform.python_version()}"}, notes)
+            tools = {"tar": f"tarfile of Python {platform.python_version()}"}
+            yield Reading(at, parts, state, tools, notes, deposit.contents)
 
-    def _write_files(self, entries: list[Entry], state: dict[str, Any], notes: list[str], out: Writer) -> None:
-        changed: list[str] = []
-        gone: list[str] = []
-        left_out: list[str] = []
-        links: dict[_Identity, str] = {}
-        folders: dict[str, _Identity] = {}
-        stream = cast("IO[bytes]", _Out(out))
-        with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8", bufsize=CHUNK) as tar:
-            for place in self._walk(folders):
-                path = place.path
-                try:
-                    entry = _add(tar, place, links, folders, changed)
-                except _Gone:
-                    gone.append(path)
-                    continue
-                if entry is None:
-                    left_out.append(path)
-                    continue
-                entries.append(entry)
-                state["files"] += 1
-                state["bytes"] += entry.get("size", 0)
-        state |= {"changed": len(changed), "vanished": len(gone), "left_out": len(left_out)}
+    def _write_index(
+        self, tree: Tree, deposit: Deposit, copied: _Copied, state: dict[str, Any], notes: list[str], out: Writer
+    ) -> None:
+        copied.found = list(tree.walk())
+        files = [found for found in copied.found if found.is_file]
+        copied.take_over(files, {} if self._read_all else _kept(files, deposit))
+        copied.pack(tree, files, deposit)
+        count = size = 0
+        for _, entry in copied.entries():
+            write_line(out, entry)
+            count, size = count + (entry["type"] != "folder"), size + entry.get("size", 0)
+        packed = copied.packed
+        gone = [*tree.gone, *packed.gone]
+        state |= {"files": count, "bytes": size, "packed": len(packed.entries)}
+        state |= {"changed": len(packed.changed), "vanished": len(gone), "left_out": len(tree.left_out)}
         notes += [
-            f"{len(found)} of its files {words}: {_some(found)}."
-            for found, words in (
-                (changed, "changed while they were read; this point holds them as they were found"),
+            f"{len(paths)} of its files {words}: {_some(paths)}."
+            for paths, words in (
+                (packed.changed, "changed while they were read; this point holds them as they were found"),
                 (gone, "vanished, or became something else, while the directory was read"),
-                (left_out, "are neither files, folders nor links, and are left out"),
+                (tree.left_out, "are neither files, folders nor links, and are left out"),
             )
-            if found
+            if paths
         ]
 
-    def _walk(self, recorded: Mapping[str, _Identity]) -> Iterator[_Place]:
-        """Yield what is below the root, in an order that equal trees share.
-
-        :param recorded: the folders that were put into the tar; into others it does not descend.
-        """
-        waiting = [""]
-        while waiting:
-            folder = waiting.pop()
-            try:
-                number = _open_folder(self._root, folder, recorded.get(folder))
-            except _Gone:
-                # The tar has it, empty.
-                continue
-            try:
-                with os.scandir(number) as listed:
-                    names = sorted((entry.name for entry in listed), key=os.fsencode)
-                found = [_Place(self._root, f"{folder}/{name}" if folder else name, name, number) for name in names]
-                found = [place for place in found if not self._excluded(place.path)]
-                yield from found
-            finally:
-                os.close(number)
-            waiting += [place.path for place in reversed(found) if place.path in recorded]
-
-    def _excluded(self, path: str) -> bool:
-        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self._exclude)
-
     def restore(self, point: OpenPoint, target: Path) -> None:
-        """Extract the tar."""
-        with point.open(FILES) as plain:
-            extract(plain, target)
+        """Extract all of it."""
+        self.restore_some(point, target, "")
 
     def compare(self, point: OpenPoint, target: Path) -> list[str]:
         """Hold every file against the index."""
@@ -145,252 +114,183 @@ class Directory:
     def select(self, point: OpenPoint, subset: str) -> Selection:
         """Count the files of a part in the index."""
         index = _index(point)
-        found = [entry for entry in index.values() if _within(entry["path"], subset)]
+        found = [entry for entry in index.values() if within(entry["path"], subset)]
         if subset and not found:
             raise NoPoint(
-                f"Point {point.manifest.point} of {point.manifest.source} has nothing at {_shown(subset)[:200]!r}. "
+                f"Point {point.manifest.point} of {point.manifest.source} has nothing at {shown(subset)[:200]!r}. "
                 "Name a path as it is below the source, without a slash before it."
             )
         files = [entry for entry in found if entry["type"] != "folder"]
         # What hard links lead to is written too.
-        contents = {entry.get("to") if entry["type"] == "same" else entry["path"] for entry in files}
-        return Selection(len(files), sum(index[path].get("size", 0) for path in contents if path in index))
+        paths = {entry.get("to") if entry["type"] == "same" else entry["path"] for entry in files}
+        return Selection(len(files), sum(index[path].get("size", 0) for path in paths if path in index))
 
     def restore_some(self, point: OpenPoint, target: Path, subset: str) -> None:
-        """Extract a part of the tar, with the folders above it and what its hard links lead to."""
+        """Extract a part, with the folders above it and what its hard links lead to."""
+        index = _index(point)
         needed = {subset}
-        for entry in _index(point).values():
-            if entry["type"] == "same" and _within(entry["path"], subset):
+        for entry in index.values():
+            if entry["type"] == "same" and within(entry["path"], subset):
                 needed.add(entry["to"])
         above = {str(folder) for path in needed for folder in PurePosixPath(path).parents}
-        with point.open(FILES) as plain:
-            extract(plain, target, lambda path: _within(path, subset) or path in needed or path in above)
+
+        def wanted(path: str) -> bool:
+            return within(path, subset) or path in needed
+
+        extraction = Extraction(target)
+        with point.open(TREE) as plain:
+            extraction.add(plain, lambda path: wanted(path) or path in above)
+        _extract_packs(point, extraction, _by_pack(entry for entry in index.values() if wanted(entry["path"])))
+        extraction.finish()
 
     def compare_some(self, point: OpenPoint, target: Path, subset: str) -> list[str]:
         """Hold every file of a part against the index."""
-        wrong = []
-        expected = set()
-        index = _index(point)
-        for path, entry in index.items():
-            if not _within(path, subset):
-                continue
-            expected.add(path)
-            # A hard link is the file it leads to.
-            difference = _difference(index.get(entry["to"], entry) if entry["type"] == "same" else entry, target / path)
-            if difference:
-                wrong.append(f"{_shown(path)} {difference}.")
-        for folder, folders, files in os.walk(target / subset):
-            for name in (*folders, *files):
-                path = os.path.relpath(os.path.join(folder, name), target)  # noqa: PTH118 - names in any encoding
-                if path not in expected:
-                    wrong.append(f"{_shown(path)} was not backed up.")
-        return wrong
+        return differences(_index(point), target, subset)
 
-    def commands(self, manifest: Manifest) -> str:  # noqa: ARG002
-        """Extract with GNU tar."""
-        return f"mkdir restored\ntar --extract --file {FILES} --directory restored --preserve-permissions\n"
+    def commands(self, manifest: Manifest) -> str:
+        """Extract with GNU tar: the files first, then the folders and links with their modes and times."""
+        unpack = (
+            "age --decrypt --identity key.txt packed | zstd --decompress" if manifest.recipients else "zstd -dc packed"
+        )
+        return _COMMANDS.format(contents=f"{manifest.source}/{contents.FOLDER}/", unpack=unpack)
+
+
+_COMMANDS = """\
+# An S3 client: this text uses aws, which finds address and keys in AWS_ENDPOINT_URL and its other variables.
+# STORE is the bucket that holds the backups.
+: "${{STORE:?}}"
+mkdir restored packs
+# A list for each pack of files, with the paths that belong to this point.
+tar --extract --file packs.tar --directory packs
+for list in packs/*; do
+  [ -e "$list" ] || continue
+  aws s3 cp --only-show-errors "s3://$STORE/{contents}${{list#packs/}}" packed
+  {unpack} |
+    tar --extract --directory restored --preserve-permissions --null --files-from "$list" || exit 1
+done
+tar --extract --file tree.tar --directory restored --preserve-permissions
+"""
+
+
+@dataclass(slots=True)
+class _Copied:
+    """What a copy found, and the line of each file: taken over, or packed."""
+
+    found: list[Found] = field(default_factory=list)
+    lines: dict[str, Entry] = field(default_factory=dict)
+    packed: Packed = field(default_factory=Packed)
+    _first: dict[Identity, str] = field(default_factory=dict)
+
+    def take_over(self, files: Iterable[Found], kept: Mapping[str, Entry]) -> None:
+        """Note the files whose lines stay as they are."""
+        for found in files:
+            if found.path in kept:
+                self.lines[found.path] = kept[found.path]
+                self._first.setdefault(identity(found.stat), found.path)
+
+    def pack(self, tree: Tree, files: Iterable[Found], deposit: Deposit) -> None:
+        """Pack the others, one of the names of each; should that one vanish, another of them."""
+        waiting = [found for found in files if found.path not in self.lines]
+        while waiting:
+            firsts, others = self._divide(waiting)
+            packed = pack(tree, firsts, deposit.store)
+            self.packed.add(packed)
+            for path, (entry, which) in packed.entries.items():
+                self.lines[path] = entry
+                self._first.setdefault(which, path)
+            waiting = [found for found in others if not self._link(found)]
+
+    def _divide(self, waiting: Iterable[Found]) -> tuple[list[Found], list[Found]]:
+        """Return those to pack, and the further names of the same files."""
+        firsts, others, known = list[Found](), list[Found](), set[Identity]()
+        for found in waiting:
+            which = identity(found.stat)
+            if found.stat.st_nlink > 1 and which in known:
+                others.append(found)
+            elif not self._link(found):
+                firsts.append(found)
+                known.add(which)
+        return firsts, others
+
+    def _link(self, found: Found) -> bool:
+        """Make a further name a hard link, when the file it names is in a pack."""
+        first = self._first.get(identity(found.stat))
+        if first is None or found.stat.st_nlink == 1:
+            return False
+        self.lines[found.path] = entry_of(found.path, found.stat) | {"type": "same", "to": first}
+        return True
+
+    def entries(self) -> Iterator[tuple[Found, Entry]]:
+        """Yield what was found and is in the point, in the order of the walk, with its line."""
+        for found in self.found:
+            if found.is_file:
+                if found.path in self.lines:
+                    yield found, self.lines[found.path]
+            elif stat.S_ISDIR(found.stat.st_mode):
+                yield found, entry_of(found.path, found.stat) | {"type": "folder"}
+            else:
+                yield found, entry_of(found.path, found.stat) | {"type": "link", "to": found.to}
+
+
+def _kept(files: Iterable[Found], deposit: Deposit) -> dict[str, Entry]:
+    """Return the lines that stay as they are, and note that their packs are needed."""
+    earlier = {line["path"]: line for line in deposit.earlier(INDEX) if line["type"] == "file"}
+    kept = unchanged(files, earlier, deposit.size_of)
+    for name in {line["pack"] for line in kept.values()}:
+        deposit.needs(name)
+    deposit.told(sum(line["size"] for line in kept.values()))
+    return kept
+
+
+_TYPES = {"folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE, "same": tarfile.LNKTYPE}
+
+
+def _write_tree(copied: _Copied, out: Writer) -> None:
+    with tar_to(out) as tar:
+        for found, entry in copied.entries():
+            if entry["type"] != "file":
+                tar.addfile(header(found.path, found.stat, _TYPES[entry["type"]], entry.get("to", "")))
+
+
+def _write_packs(copied: _Copied, out: Writer) -> None:
+    with tar_to(out) as tar:
+        for name, paths in sorted(_by_pack(copied.lines.values()).items()):
+            body = b"".join(path.encode(errors="surrogateescape") + b"\0" for path in sorted(paths))
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            tar.addfile(info, BytesIO(body))
+
+
+def _by_pack(entries: Iterable[Entry]) -> dict[str, set[str]]:
+    packs: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        if entry["type"] == "file":
+            packs[entry["pack"]].add(entry["path"])
+    return packs
+
+
+def _extract_packs(point: OpenPoint, extraction: Extraction, packs: dict[str, set[str]]) -> None:
+    with listed(point.points, point.manifest) as stored:
+        found = [one for one in stored if one.name in packs]
+    if unlisted := packs.keys() - {one.name for one in found}:
+        raise Corrupt(
+            f"The index of point {point.manifest.point} of {point.manifest.source} names pack {min(unlisted)}, "
+            "which the point does not list. Restore another point, and find out who changed it."
+        )
+
+    def take(one: Stored) -> None:
+        with open_stored(point.points, one, point.identity) as plain:
+            extraction.add(plain, packs[one.name].__contains__)
+
+    for _ in in_order(found, lambda one: partial(take, one), lambda _: None, workers=PACKERS):
+        pass
 
 
 def _index(point: OpenPoint) -> dict[str, Entry]:
     with point.open(INDEX) as plain:
-        lines = plain.read(-1).splitlines()
-    return {entry["path"]: entry for entry in map(json.loads, lines)}
-
-
-def _within(path: str, subset: str) -> bool:
-    return not subset or path == subset or path.startswith(f"{subset}/")
-
-
-class _Out:
-    """What tarfile writes to."""
-
-    def __init__(self, out: Writer) -> None:
-        self._out = out
-
-    def write(self, data: bytes) -> int:
-        return self._out.write(data)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where something was listed.
-
-    :param within: the open folder that has it; by its path, a link could have taken the place of a folder above.
-    """
-
-    root: Path
-    path: str
-    name: str
-    within: int
-
-    def stat(self) -> os.stat_result:
-        with _reached(self.root, self.path):
-            return os.stat(self.name, dir_fd=self.within, follow_symlinks=False)
-
-    def leads_to(self) -> str:
-        with _reached(self.root, self.path):
-            return os.readlink(self.name, dir_fd=self.within)
-
-    @contextmanager
-    def open(self) -> Iterator[Any]:
-        with _reached(self.root, self.path):
-            # Without waiting: it may have become a pipe, which nobody writes to.
-            number = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.within)
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            os.close(number)
-            raise _Gone(self.path)
-        with os.fdopen(number, "rb", buffering=0) as file:
-            yield file
-
-
-@contextmanager
-def _reached(root: Path, path: str) -> Iterator[None]:
-    try:
-        yield
-    except PermissionError as error:
-        raise FileUnreadable(
-            f"{_shown(str(root / path))} may not be read by the account of this task ({error.strerror}), and a backup "
-            "without it would not be whole. Give the account leave to read it, or exclude it in the catalogue."
-        ) from error
-    except OSError as error:
-        if error.errno in _GONE:
-            raise _Gone(path) from error
-        raise
-
-
-def _open_folder(root: Path, folder: str, recorded: _Identity | None) -> int:
-    """Open a folder, if it still is the one that was recorded; the root may be a link."""
-    with _reached(root, folder):
-        number = os.open(root / folder, os.O_RDONLY | os.O_DIRECTORY)
-    if recorded is None or _identity(os.fstat(number)) == recorded:
-        return number
-    os.close(number)
-    raise _Gone(folder)
-
-
-def _identity(found: os.stat_result) -> _Identity:
-    return found.st_dev, found.st_ino
-
-
-def _add(
-    tar: tarfile.TarFile,
-    place: _Place,
-    links: dict[_Identity, str],
-    folders: dict[str, _Identity],
-    changed: list[str],
-) -> Entry | None:
-    """Write one file into the tar and return its line of the index; None for what can't be backed up."""
-    found = place.stat()
-    if stat.S_ISDIR(found.st_mode):
-        tar.addfile(_header(place.path, found, tarfile.DIRTYPE))
-        folders[place.path] = _identity(found)
-        return _entry(place.path, found) | {"type": "folder"}
-    if stat.S_ISLNK(found.st_mode):
-        to = place.leads_to()
-        tar.addfile(_header(place.path, found, tarfile.SYMTYPE, to))
-        return _entry(place.path, found) | {"type": "link", "to": to}
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    first = links.get(_identity(found))
-    if first is not None and found.st_nlink > 1:
-        tar.addfile(_header(place.path, found, tarfile.LNKTYPE, first))
-        return _entry(place.path, found) | {"type": "same", "to": first}
-    with place.open() as file:
-        # Of what was opened: another file may have taken the name.
-        found = os.fstat(file.fileno())
-        info = _header(place.path, found, tarfile.REGTYPE)
-        info.size = found.st_size
-        content = _Exactly(file, info.size)
-        tar.addfile(info, cast("IO[bytes]", content))
-        after = os.fstat(file.fileno())
-    if found.st_nlink > 1:
-        # Not before: what vanishes must be no other name's content.
-        links.setdefault(_identity(found), place.path)
-    if content.short or (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
-        changed.append(place.path)
-    return _entry(place.path, found) | {"type": "file", "size": info.size, "sha256": content.sha256}
-
-
-def _entry(path: str, found: os.stat_result) -> Entry:
-    return {"path": path, "mode": stat.S_IMODE(found.st_mode), "mtime_ns": found.st_mtime_ns}
-
-
-def _header(path: str, found: os.stat_result, kind: bytes, to: str = "") -> tarfile.TarInfo:
-    """Make it of one look at the file: a second one may find something else."""
-    info = tarfile.TarInfo(path)
-    # Names of people differ between machines; numbers are what the file system keeps.
-    info.mode, info.uid, info.gid = stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
-    info.type, info.linkname = kind, to
-    info.pax_headers = {"mtime": str(Decimal(found.st_mtime_ns).scaleb(-9))}
-    return info
-
-
-class _Exactly:
-    """Reads as many bytes as the header says; a file that became shorter is filled with zeros, as tar does."""
-
-    def __init__(self, file: Any, size: int) -> None:
-        self._file = file
-        self._left = size
-        self._hash = hashlib.sha256()
-        self.short = False
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(min(size, self._left))
-        if not data and self._left:
-            self.short = True
-            data = bytes(min(size, self._left))
-        # tarfile takes what it gets for the whole block.
-        while len(data) < min(size, self._left):
-            more = self._file.read(min(size, self._left) - len(data))
-            if not more:
-                self.short = True
-                more = bytes(min(size, self._left) - len(data))
-            data += more
-        self._left -= len(data)
-        self._hash.update(data)
-        return bytes(data)
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-
-def _write_index(entries: list[Entry], out: Writer) -> None:
-    for entry in entries:
-        out.write(json.dumps(entry, sort_keys=True).encode() + b"\n")
-
-
-def _difference(entry: Entry, path: Path) -> str:
-    """Say how a restored file differs from its line of the index."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return "is missing"
-    kinds = {"folder": stat.S_ISDIR, "link": stat.S_ISLNK, "file": stat.S_ISREG, "same": stat.S_ISREG}
-    if not kinds[entry["type"]](found.st_mode):
-        return f"is no {entry['type']}"
-    if entry["type"] == "link":
-        return "" if str(path.readlink()) == entry["to"] else "leads somewhere else"
-    if stat.S_IMODE(found.st_mode) != entry["mode"]:
-        return f"has mode {stat.S_IMODE(found.st_mode):o} instead of {entry['mode']:o}"
-    if entry["type"] == "file":
-        return _content(entry, path, found)
-    return ""
-
-
-def _content(entry: Entry, path: Path, found: os.stat_result) -> str:
-    if found.st_size != entry["size"]:
-        return f"has {found.st_size} bytes instead of {entry['size']}"
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
-            return "has other bytes"
-    return "" if found.st_mtime_ns == entry["mtime_ns"] else "has another time"
+        return {entry["path"]: entry for entry in lines(plain)}
 
 
 def _some(paths: list[str]) -> str:
     more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-    return ", ".join(_shown(path) for path in paths[:NAMED]) + more
-
-
-def _shown(path: str) -> str:
-    return os.fsencode(path).decode(errors="replace")
+    return ", ".join(shown(path) for path in paths[:NAMED]) + more

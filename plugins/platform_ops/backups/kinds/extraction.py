@@ -22,43 +22,71 @@ class HostileArchive(Refused):
     """The archive holds something that would leave the target, or that no backup of ours holds."""
 
 
-def extract(plain: Reader, target: Path, wanted: Callable[[str], bool] | None = None) -> None:
-    """Write files below a folder: links last, so that nothing is written through one; times of folders at the very end.
+def extract(plain: Reader, target: Path) -> None:
+    """Write the files of one archive below a folder.
 
-    :param wanted: says which paths are written; all without it.
     :raises HostileArchive: an entry is refused; it is named.
     """
-    links: list[tuple[tarfile.TarInfo, Path]] = []
-    folders: list[tuple[tarfile.TarInfo, Path]] = []
-    seen: set[str] = set()
-    stream = cast("IO[bytes]", _In(plain))
-    with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=CHUNK) as tar:
-        for info in tar:
-            name = _checked(info, seen)
-            if wanted and not wanted(name):
-                continue
-            path = target / name
+    extraction = Extraction(target)
+    extraction.add(plain)
+    extraction.finish()
+
+
+class Extraction:
+    """Writes files below a folder: links last, so that nothing is written through one; times of folders at the end.
+
+    :param target: an empty folder.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._links: list[tuple[tarfile.TarInfo, Path]] = []
+        self._folders: list[tuple[tarfile.TarInfo, Path]] = []
+        self._seen: set[str] = set()
+
+    def add(self, plain: Reader, wanted: Callable[[str], bool] | None = None) -> None:
+        """Write the folders and files of an archive.
+
+        :param wanted: says which paths are written; all without it.
+        :raises HostileArchive: an entry is refused; it is named.
+        """
+        stream = cast("IO[bytes]", _In(plain))
+        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=CHUNK) as tar:
+            for info in tar:
+                name = _checked(info)
+                if wanted and not wanted(name):
+                    continue
+                if name in self._seen:
+                    raise HostileArchive(f"The archive holds {name[:200]!r} twice.")
+                self._seen.add(name)
+                path = self._target / name
+                with _named(info):
+                    if info.isdir():
+                        path.mkdir(mode=0o700)
+                        self._folders.append((info, path))
+                    elif info.isreg():
+                        _write(tar, info, path)
+                    else:
+                        self._links.append((info, path))
+            # tarfile stops at the archive's end mark; only who reads on to the stream's end learns that all was right.
+            while plain.read(CHUNK):
+                pass
+
+    def finish(self) -> None:
+        """Make the links, and give the folders their modes and times.
+
+        :raises HostileArchive: a link is refused; it is named.
+        """
+        made = {path for info, path in self._links if info.issym()}
+        for info, path in self._links:
+            original = self._target / _checked_name(info.linkname, info.name) if info.islnk() else path
+            if made.intersection((*path.parents, *original.parents)):
+                raise HostileArchive(f"{info.name[:200]!r} lies, or leads, below a link, which may lead anywhere.")
             with _named(info):
-                if info.isdir():
-                    path.mkdir(mode=0o700)
-                    folders.append((info, path))
-                elif info.isreg():
-                    _write(tar, info, path)
-                else:
-                    links.append((info, path))
-        # tarfile stops at the archive's end mark; only who reads on to the stream's end learns that all was right.
-        while plain.read(CHUNK):
-            pass
-    made = {path for info, path in links if info.issym()}
-    for info, path in links:
-        original = target / _checked_name(info.linkname, info.name) if info.islnk() else path
-        if made.intersection((*path.parents, *original.parents)):
-            raise HostileArchive(f"{info.name[:200]!r} lies, or leads, below a link, which may lead anywhere.")
-        with _named(info):
-            _link(info, path, original)
-    for info, path in reversed(folders):
-        path.chmod(info.mode & 0o7777)
-        os.utime(path, ns=_times(info))
+                _link(info, path, original)
+        for info, path in reversed(self._folders):
+            path.chmod(info.mode & 0o7777)
+            os.utime(path, ns=_times(info))
 
 
 @contextmanager
@@ -93,11 +121,8 @@ class _In:
         return data
 
 
-def _checked(info: tarfile.TarInfo, seen: set[str]) -> str:
+def _checked(info: tarfile.TarInfo) -> str:
     name = _checked_name(info.name, info.name)
-    if name in seen:
-        raise HostileArchive(f"The archive holds {name[:200]!r} twice.")
-    seen.add(name)
     if not (info.isdir() or info.isreg() or info.issym() or info.islnk()):
         raise HostileArchive(f"{name[:200]!r} is a device or something else that no backup of ours holds.")
     return name

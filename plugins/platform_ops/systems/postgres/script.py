@@ -48,5 +48,6 @@ def run_script(server: Server, database: str, script: bytes, name: str) -> None:
 def _told(error: BaseException, script: bytes, name: str) -> str:
     position = getattr(getattr(error, "diag", None), "statement_position", None)
     where = f"line {script.decode(errors='replace')[: int(position) - 1].count(chr(10)) + 1} of " if position else ""
-    said = " / ".join(without_rows(str(error)))[:300]
+    # A string may be the hash of a password.
+    said = " / ".join(without_rows(str(error)))[:300].partition(" at or near \"'")[0]
     return f"PostgreSQL does not take {where}{name}, so nothing of it was done: {said}."

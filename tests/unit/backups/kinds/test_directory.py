@@ -1,44 +1,47 @@
 """A directory: what comes back is what was there, whatever it is called and whatever happens meanwhile."""
 
-import io
 import json
 import os
 import stat
-import subprocess
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from platform_ops.backups.kinds.directory import FILES, INDEX, Directory, DirectoryMissing, FileUnreadable
+from platform_ops.backups.copying import copy
+from platform_ops.backups.drilling import Opened
+from platform_ops.backups.kinds.directory import INDEX, Directory
+from platform_ops.backups.kinds.directory_tree import DirectoryMissing, FileUnreadable
+from platform_ops.backups.store import Points
+from tests.unit.backups.memory_store import MemoryStore
+
+POINT = "20261125T000000Z-0123abcd"
 
 
-@dataclass
-class Read:
-    """A directory that was read: what a point of it holds."""
+@dataclass(frozen=True)
+class Read(Opened):
+    """A point of a directory, in a store of its own."""
 
-    parts: dict[str, bytes] = field(default_factory=dict)
-    state: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    @contextmanager
-    def open(self, name: str) -> Iterator[io.BytesIO]:
-        yield io.BytesIO(self.parts[name])
+    @property
+    def state(self) -> dict[str, Any]:
+        return dict(self.manifest.state)
+
+    @property
+    def index(self) -> dict[str, dict[str, Any]]:
+        with self.open(INDEX) as plain:
+            lines = b"".join(iter(lambda: plain.read(1000), b"")).splitlines()
+        return {line["path"]: line for line in map(json.loads, lines)}
 
 
 def read(source: Any) -> Read:
-    found = Read()
-    with Directory(source).read() as reading:
-        for part in reading.parts:
-            out = io.BytesIO()
-            part.write(out)
-            found.parts[part.name] = out.getvalue()
-    found.state, found.notes = reading.state, reading.notes
-    return found
+    store: Any = MemoryStore()
+    points = Points(store, "backups", "tree")
+    manifest, _, notes = copy(source, Directory(source), points, POINT, run_id="r", recipients=(), told=lambda _: None)
+    return Read(points, manifest, None, notes)
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def scratch(tmp_path: Path) -> Path:
 
 
 def restored(source: Any, scratch: Path) -> list[str]:
-    found: Any = read(source)
+    found = read(source)
     kind = Directory(source)
     kind.restore(found, scratch)
     return kind.compare(found, scratch)
@@ -71,22 +74,14 @@ def test_names_in_any_encoding_come_back(source, tree: Path, scratch: Path, name
     assert (scratch / os.fsdecode(name)).read_bytes() == b"here"
 
 
-def test_stock_tar_reads_it(source, tree: Path, scratch: Path) -> None:
-    (tree / os.fsdecode(b"not utf-8 \xff")).write_bytes(b"here")
-    found: Any = read(source)
-    tar = ["tar", "--extract", "--file", "-", "--preserve-permissions"]
-    subprocess.run(tar, cwd=scratch, input=found.parts[FILES], check=True)
-    assert Directory(source).compare(found, scratch) == []
-
-
 def test_what_is_excluded_is_not_there(changed, tree: Path) -> None:
     found = read(changed(what={"path": str(tree), "exclude": ["folder/*", "*.tmp"]}))
-    paths = [json.loads(line)["path"] for line in found.parts[INDEX].splitlines()]
-    assert paths == ["folder", "link", "same"]
+    assert list(found.index) == ["folder", "link", "same"]
 
 
 def test_equal_trees_are_read_alike(source) -> None:
-    assert read(source) == read(source)
+    first, second = ([line | {"pack": ""} for line in read(source).index.values()] for _ in range(2))
+    assert first == second
 
 
 def spoil_bytes(root: Path) -> None:
@@ -109,7 +104,7 @@ def spoil_bytes(root: Path) -> None:
     ],
 )
 def test_every_difference_is_named(source, scratch: Path, spoil: Any, words: str) -> None:
-    found: Any = read(source)
+    found = read(source)
     kind = Directory(source)
     kind.restore(found, scratch)
     spoil(scratch)
@@ -158,7 +153,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(
 
     with monkeypatch.context() as patched:
         patched.setattr(tarfile.TarFile, "addfile", added)
-        found: Any = read(source)
+        found = read(source)
     assert found.state["changed"] == 1
     assert "changed while they were read" in found.notes[0]
     kind = Directory(source)
@@ -196,7 +191,7 @@ def test_a_file_whose_name_something_else_takes_is_told_and_not_waited_for(
 ) -> None:
     with monkeypatch.context() as patched:
         meanwhile(patched, taken_by(make), before="empty")
-        found: Any = read(source)
+        found = read(source)
     assert found.state["vanished"] == 1
     assert "folder/below/empty" in found.notes[0]
     kind = Directory(source)
@@ -209,7 +204,7 @@ def test_the_file_that_takes_anothers_name_is_backed_up_whole(
 ) -> None:
     with monkeypatch.context() as patched:
         meanwhile(patched, taken_by(lambda path: path.write_text("new and longer")), before="empty")
-        found: Any = read(source)
+        found = read(source)
     assert found.notes == []
     kind = Directory(source)
     kind.restore(found, scratch)
@@ -223,7 +218,7 @@ def test_a_hard_link_whose_first_name_vanishes_keeps_its_content(
     (tree / "third").hardlink_to(tree / "same")
     with monkeypatch.context() as patched:
         meanwhile(patched, lambda path: path.unlink(), before="same")
-        found: Any = read(source)
+        found = read(source)
     assert found.state["vanished"] == 1
     kind = Directory(source)
     kind.restore(found, scratch)
@@ -248,7 +243,8 @@ def test_a_folder_that_a_link_replaces_is_not_followed(
     with monkeypatch.context() as patched:
         meanwhile(patched, swap, before="below")
         found = read(source)
-    assert b"foreign" not in found.parts[INDEX]
+    assert "folder" in found.index
+    assert not any("foreign" in path for path in found.index)
 
 
 def test_a_folder_that_was_not_recorded_is_not_entered(
@@ -265,7 +261,8 @@ def test_a_folder_that_was_not_recorded_is_not_entered(
         patched.setattr(os, "stat", vanishing)
         found = read(source)
     assert found.state["vanished"] == 1
-    assert b"below" not in found.parts[INDEX]
+    assert "folder" in found.index
+    assert not any("below" in path for path in found.index)
 
 
 @pytest.mark.parametrize("name", ["same", "folder", "folder/below/empty"])

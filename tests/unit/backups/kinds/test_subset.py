@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from platform_ops.backups.copying import copy
 from platform_ops.backups.drilling import Opened
 from platform_ops.backups.errors import NoPoint
-from platform_ops.backups.kinds.directory import Directory, _within
+from platform_ops.backups.kinds.directory import Directory
+from platform_ops.backups.kinds.directory_compare import within
 from platform_ops.backups.kinds.git import GitRepository
 from platform_ops.backups.kinds.shape import Selective
 from platform_ops.backups.store import Points
@@ -102,5 +103,5 @@ def test_kinds_say_whether_they_can_restore_a_part(source: Any) -> None:
 @given(st.lists(st.sampled_from(["a", "ab", "b"]), min_size=1, max_size=4), st.integers(0, 4))
 def test_a_path_is_within_those_above_it_and_no_others(parts: list[str], depth: int) -> None:
     path, above = "/".join(parts), "/".join(parts[:depth])
-    assert _within(path, above)
-    assert not above or not _within(path, above + "x")
+    assert within(path, above)
+    assert not above or not within(path, above + "x")
