@@ -32,6 +32,7 @@ from platform_ops.backups.streams import (
     Piped,
     Reader,
     Sum,
+    ToldWriter,
     Undecipherable,
     Writer,
     decode,
@@ -183,7 +184,7 @@ def open_content(points: Points, name: str, expected: Sum, identity: str | None)
     key = key_of(points, name)
 
     def produce(pipe: Writer) -> None:
-        plain = Counter()
+        plain = Counter(points.told)
         with points.hook.stream(points.bucket, key) as body:
             limited = Limited(pipe, expected.size)
             try:
@@ -210,8 +211,9 @@ def open_stored(points: Points, one: Stored, identity: str | None) -> Iterator[R
         stored = Counter()
         with points.hook.stream(points.bucket, key) as body:
             reader = CountingReader(body, stored)
+            limited = Limited(ToldWriter(pipe, points.told), one.plain_size)
             try:
-                decode(reader, Limited(pipe, one.plain_size), identity if one.name.endswith(".age") else None)
+                decode(reader, limited, identity if one.name.endswith(".age") else None)
             except Undecipherable as error:
                 raise _lost(points, one.name, str(error)) from error
             while reader.read(CHUNK):

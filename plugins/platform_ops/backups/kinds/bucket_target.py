@@ -7,7 +7,7 @@ version twice, which the comparison tells. Nothing is ever deleted but by the ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -16,7 +16,7 @@ from platform_ops.backups.contents import lines, open_content
 from platform_ops.backups.in_order import in_order
 from platform_ops.backups.kinds.bucket_plan import MAPPED, Line, scratch_key, shown
 from platform_ops.backups.kinds.shape import OpenPoint, Selection
-from platform_ops.backups.streams import CHUNK, Counter, Reader, Sum
+from platform_ops.backups.streams import CHUNK, Counter, Sum
 from platform_ops.systems.object_store.buckets import BucketHook, read_parameters, write_headers
 from platform_ops.systems.object_store.models import Listed
 
@@ -104,8 +104,7 @@ class BucketTarget:
                 continue
             whole = Sum(line["size"], line["sha256"])
             with open_content(point.points, line["content"], whole, point.identity) as plain:
-                told = _Told(plain, point.points.told)
-                self._hook.put_stream(self._bucket, self._name(key), told, write_headers(line["put"]))
+                self._hook.put_stream(self._bucket, self._name(key), plain, write_headers(line["put"]))
         return Written(len(missing), bool(missing) and len(found) > done)
 
     def _done(self, expected: list[Line], found: list[Listed]) -> int:
@@ -197,19 +196,6 @@ class BucketTarget:
         while ahead is not None:
             yield (ahead[0], []), ahead[1]
             ahead = next(there, None)
-
-
-class _Told:
-    """Reads on, and says how much."""
-
-    def __init__(self, inner: Reader, told: Callable[[int], object]) -> None:
-        self._inner = inner
-        self._told = told
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._inner.read(size)
-        self._told(len(data))
-        return data
 
 
 def _by_key(found: Iterable[Listed]) -> Iterator[tuple[str, list[Listed]]]:
