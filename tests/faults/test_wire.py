@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.bucket import Stored
 from tests.faults.installation import Installation, Sampled
-from tests.faults.sources import MADE
+from tests.faults.sources import MADE, Change
 from tests.faults.work import Ended
 
 STEPS = ("copy", "verify", "prune", "drill")
@@ -35,14 +35,14 @@ FAULTS: dict[str, Order] = {
 }
 
 
-def begun(installation: Installation, kind: str) -> tuple[Sampled, Stored]:
-    """Make a first point, and change the source for the second."""
+def begun(installation: Installation, kind: str) -> tuple[Sampled, Stored, Change]:
+    """Make two points, and change the source for the third."""
     source, change = MADE[kind](installation, f"a-{kind}")
     for number in (0, 1):
         change(number)
         source.back_up(number)
     change(2)
-    return source, Stored(installation.store.owner, source.name)
+    return source, Stored(installation.store.owner, source.name), change
 
 
 def as_airflow_does(source: Sampled, number: int) -> list[Ended]:
@@ -67,19 +67,19 @@ def in_order(source: Sampled, stored: Stored, number: int) -> None:
     assert stored.uploads() == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "fault"),
-    [pytest.param(kind, fault, marks=pytest.mark.faults) for kind in KINDS for fault in FAULTS],
-)
-def test_what_passes_is_tried_again(installation: Installation, kind: str, fault: str) -> None:
-    source, stored = begun(installation, kind)
-    with installation.faults(FAULTS[fault]):
-        failed = as_airflow_does(source, 2)
-        assert installation.struck() > 0
-    assert [one for one in failed if not one.again] == []
-    in_order(source, stored, 2)
-    # Leftovers of a try that failed go with the next run.
-    source.back_up(3)
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_passes_is_tried_again(installation: Installation, kind: str) -> None:
+    source, stored, change = begun(installation, kind)
+    for number, (name, fault) in enumerate(FAULTS.items(), 2):
+        change(number)
+        with installation.faults(fault):
+            failed = as_airflow_does(source, number)
+            assert installation.struck() > 0, name
+        assert [one for one in failed if not one.again] == [], name
+        in_order(source, stored, number)
+    # Leftovers of tries that failed go with the next run.
+    source.back_up(number + 1)
     assert stored.unreferenced() == []
 
 
@@ -87,7 +87,7 @@ def test_what_passes_is_tried_again(installation: Installation, kind: str, fault
 @pytest.mark.parametrize("path", [r"\.zst", r"manifest\.json", r"RESTORE\.md"])
 @pytest.mark.parametrize("step", ["verify", "drill"])
 def test_wrong_bytes_are_never_called_right(installation: Installation, path: str, step: str) -> None:
-    source, stored = begun(installation, "directory")
+    source, stored, _ = begun(installation, "directory")
     source.does(2, "copy", *(["verify"] if step == "drill" else []))
     order = {"kind": "wrong_bytes", "method": "GET", "path": path, "times": 0}
     with installation.faults(order):
@@ -101,7 +101,7 @@ def test_wrong_bytes_are_never_called_right(installation: Installation, path: st
 
 
 def test_bytes_that_are_wrong_once_on_the_way_spoil_no_point(installation: Installation) -> None:
-    source, stored = begun(installation, "directory")
+    source, stored, _ = begun(installation, "directory")
     source.does(2, "copy")
     with installation.faults({"kind": "wrong_bytes", "method": "GET", "path": r"files\.tar|objects", "times": 1}):
         source.does(2, "verify", later=timedelta(days=8))
@@ -110,7 +110,7 @@ def test_bytes_that_are_wrong_once_on_the_way_spoil_no_point(installation: Insta
 
 @pytest.mark.parametrize("minutes", [20, pytest.param(-20, marks=pytest.mark.faults)])
 def test_a_clock_that_is_off_is_told(installation: Installation, minutes: int) -> None:
-    source, stored = begun(installation, "directory")
+    source, stored, _ = begun(installation, "directory")
     before = stored.kept()
     installation.skew = timedelta(minutes=minutes)
     for step in STEPS:
@@ -125,7 +125,7 @@ def test_a_clock_that_is_off_is_told(installation: Installation, minutes: int) -
 
 @pytest.mark.faults
 def test_a_key_that_was_withdrawn_before_a_step_is_told(installation: Installation) -> None:
-    source, stored = begun(installation, "directory")
+    source, stored, _ = begun(installation, "directory")
     source.does(2, "copy")
     right = installation.variables["AIRFLOW_CONN_BACKUP_STORE"]
     installation.connect("backup_store", **installation.store.connection("BACKUP_WRITER_") | {"password": "x" * 40})
