@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 PYTHON := python3.12 python3.13 python3.11 python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test real test-real test-nightly bench docs down lock
+.PHONY: help setup demo fix check test real test-real test-faults test-nightly bench docs down lock
 .DELETE_ON_ERROR:
 
 help: ## Show this list.
@@ -40,6 +40,9 @@ test-real: setup ## Run what touches the object store against MinIO, and backups
 	$(PY) -m pytest -m real tests/real
 	SANDBOX_REAL=object_store=minio $(PY) -m pytest -m real tests/functional
 	SANDBOX_REAL=object_store=versitygw $(PY) -m pytest -m real tests/functional/test_backups.py
+
+test-faults: setup ## Kill, damage and disturb backups at random moments; FAULTS_SEED=n draws again what n drew.
+	$(PY) -m pytest -m faults tests/faults
 
 test-nightly: setup ## Build the image and try it; needs root, the network and the packages buildah and mmdebstrap.
 	$(PY) -m pytest -m nightly --capture=no
