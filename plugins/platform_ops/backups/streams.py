@@ -157,6 +157,7 @@ class Piped:
 
     def __init__(self, produce: Callable[[Writer], object]) -> None:
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_WAITING_CHUNKS)
+        self._written = bytearray()
         self._left = b""
         self._ended = False
         self._over = threading.Event()
@@ -182,6 +183,7 @@ class Piped:
         except BaseException as error:  # noqa: BLE001 - it is raised again in the reading thread
             self._error = error
         try:
+            self.flush()
             self._put(None)
         except _GivenUp:
             return
@@ -196,13 +198,23 @@ class Piped:
         raise _GivenUp
 
     def write(self, data: bytes, /) -> int:
-        """Hand bytes to the reader, waiting while it is behind."""
-        if data:
+        """Hand bytes to the reader, waiting while it is behind; small ones are gathered first.
+
+        To hand something over costs as much as to pack a few thousand bytes, and lists are written line by line.
+        """
+        if self._written or len(data) < CHUNK:
+            self._written += data
+            if len(self._written) >= CHUNK:
+                self.flush()
+        else:
             self._put(bytes(data))
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Hand over what was gathered."""
+        if self._written:
+            self._put(bytes(self._written))
+            self._written.clear()
 
     def read(self, size: int = -1, /) -> bytes:
         """Return the next bytes; all that are left for a negative size."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import threading
 from typing import Any
 
 import pyrage
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_ops.backups.streams import (
+    CHUNK,
     BadIdentity,
     BadRecipient,
     Piped,
@@ -152,3 +154,26 @@ def test_what_is_no_private_key_is_not_repeated() -> None:
     with pytest.raises(BadIdentity) as refused:
         parse_identity("hunter2hunter2")
     assert "hunter2" not in str(refused.value)
+
+
+def test_small_writes_are_handed_over_together():
+    def produce(pipe):
+        for _ in range(CHUNK // 16):
+            pipe.write(b"a short line 16b")
+        pipe.write(b"the end")
+
+    with Piped(produce) as pipe:
+        assert [len(pipe.read(CHUNK)) for _ in range(3)] == [CHUNK, 7, 0]
+
+
+def test_what_was_flushed_can_be_read_at_once():
+    goes_on = threading.Event()
+
+    def produce(pipe):
+        pipe.write(b"first")
+        pipe.flush()
+        goes_on.wait(10)
+
+    with Piped(produce) as pipe:
+        assert pipe.read(CHUNK) == b"first"
+        goes_on.set()
