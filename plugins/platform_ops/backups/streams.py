@@ -159,6 +159,7 @@ class Piped:
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_WAITING_CHUNKS)
         self._written = bytearray()
         self._left = b""
+        self._at = 0
         self._ended = False
         self._over = threading.Event()
         self._error: BaseException | None = None
@@ -220,16 +221,20 @@ class Piped:
         """Return the next bytes; all that are left for a negative size."""
         if size < 0:
             return b"".join(iter(lambda: self.read(CHUNK), b""))
-        if not self._left and not self._ended:
-            chunk = self._chunks.get()
-            if chunk is None:
-                self._ended = True
-                if self._error:
-                    raise self._error
-            else:
-                self._left = chunk
-        data, self._left = self._left[:size], self._left[size:]
+        if self._at == len(self._left) and not self._ended:
+            self._at, self._left = 0, self._next()
+        data = self._left[self._at : self._at + size]
+        self._at += len(data)
         return data
+
+    def _next(self) -> bytes:
+        chunk = self._chunks.get()
+        if chunk is not None:
+            return chunk
+        self._ended = True
+        if self._error:
+            raise self._error
+        return b""
 
 
 def encode(

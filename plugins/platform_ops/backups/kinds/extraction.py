@@ -14,6 +14,8 @@ from platform_ops.backups.streams import CHUNK, Reader
 from platform_ops.common.errors import Refused
 
 LONGEST_NAME = 4096
+_READ = 16 * 1024
+"""tarfile moves all it holds for each header of half a kilobyte that it takes off, so it is given little."""
 
 
 class HostileArchive(Refused):
@@ -30,7 +32,7 @@ def extract(plain: Reader, target: Path, wanted: Callable[[str], bool] | None = 
     folders: list[tuple[tarfile.TarInfo, Path]] = []
     seen: set[str] = set()
     stream = cast("IO[bytes]", _In(plain))
-    with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=CHUNK) as tar:
+    with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=_READ) as tar:
         for info in tar:
             name = _checked(info, seen)
             if wanted and not wanted(name):
