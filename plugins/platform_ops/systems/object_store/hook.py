@@ -166,6 +166,8 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
                 while part:
                     etag = self.client._upload_part(bucket, key, part, None, upload, len(parts) + 1)  # noqa: SLF001
                     parts.append(Part(len(parts) + 1, etag))
+                    # Else there would be two parts in memory.
+                    part.clear()
                     part = _filled(body, PART_BYTES * (1 + len(parts) // GROWS_EVERY))
                 self.client._complete_multipart_upload(bucket, key, upload, parts)  # noqa: SLF001
             except Exception:
@@ -373,13 +375,12 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
             ) from error
 
 
-def _filled(body: Readable, size: int) -> bytes:
+def _filled(body: Readable, size: int) -> bytearray:
     """Read one part; only the last is shorter."""
-    parts, left = [], size
-    while left and (data := body.read(left)):
-        parts.append(data)
-        left -= len(data)
-    return b"".join(parts)
+    part = bytearray()
+    while len(part) < size and (data := body.read(size - len(part))):
+        part += data
+    return part
 
 
 def _tag(xml: bytes, name: str) -> str:
