@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -66,15 +66,10 @@ class Handler(BaseHTTPRequestHandler):
     store = ""
 
     def handle(self) -> None:
-        """Serve one connection, with one to the store."""
+        """Serve one connection; clients drop those they kept when they end."""
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.behind = http.client.HTTPConnection(self.store, timeout=600)
-        try:
-            # Clients drop the connections they kept when they end.
-            with suppress(ConnectionError):
-                super().handle()
-        finally:
-            self.behind.close()
+        with suppress(ConnectionError):
+            super().handle()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -119,9 +114,11 @@ class Handler(BaseHTTPRequestHandler):
     def _hand_on(self) -> None:
         """Ask the store the same: with the host that was signed."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.behind.request(self.command, self.path, body, dict(self.headers.items()))
-        answer = self.behind.getresponse()
-        found = answer.read()
+        # A connection of its own: the store closes those that are idle for a while.
+        with closing(http.client.HTTPConnection(self.store, timeout=600)) as behind:
+            behind.request(self.command, self.path, body, dict(self.headers.items()))
+            answer = behind.getresponse()
+            found = answer.read()
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in ("transfer-encoding", "content-length", "connection"):
