@@ -47,7 +47,13 @@ test-faults: setup ## Kill, damage and disturb backups at random moments; FAULTS
 test-nightly: setup ## Build the image and try it; needs root, the network and the packages buildah and mmdebstrap.
 	$(PY) -m pytest -m nightly --capture=no
 
-bench: setup ## Measure against floors and peers, for half an hour; prints figures, WRITE=file keeps them.
+# Peers come from the distribution; where that has no apt-get, they have to be there.
+bench: setup real ## Measure against floors and peers, for an hour; prints figures, WRITE=file keeps them.
+	@missing=; for tool in restic rclone; do command -v $$tool > /dev/null || missing="$$missing $$tool"; done; \
+	if [ "$$missing" ]; then \
+		as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$as_root apt-get update -qq && $$as_root apt-get install -qq -y --no-install-recommends $$missing > /dev/null; \
+	fi
 	PYTHONPATH=plugins:. $(PY) -m benchmarks $(if $(WRITE),--write $(WRITE))
 
 docs: setup ## Write docs/dags.md from the DAGs, and the tables of docs/connections.md from the rooms.
