@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 PYTHON := python3.12 python3.13 python3.11 python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fix check test real test-real test-nightly bench docs down lock
+.PHONY: help setup demo fix check test real test-real test-faults test-nightly bench docs down lock
 .DELETE_ON_ERROR:
 
 help: ## Show this list.
@@ -41,10 +41,19 @@ test-real: setup ## Run what touches the object store against MinIO, and backups
 	SANDBOX_REAL=object_store=minio $(PY) -m pytest -m real tests/functional
 	SANDBOX_REAL=object_store=versitygw $(PY) -m pytest -m real tests/functional/test_backups.py
 
+test-faults: setup ## Kill, damage and disturb backups at random moments; FAULTS_SEED=n draws again what n drew.
+	$(PY) -m pytest -m faults tests/faults
+
 test-nightly: setup ## Build the image and try it; needs root, the network and the packages buildah and mmdebstrap.
 	$(PY) -m pytest -m nightly --capture=no
 
-bench: setup ## Measure against floors and peers, for half an hour; prints figures, WRITE=file keeps them.
+# Peers come from the distribution; where that has no apt-get, they have to be there.
+bench: setup real ## Measure against floors and peers, for an hour; prints figures, WRITE=file keeps them.
+	@missing=; for tool in restic rclone; do command -v $$tool > /dev/null || missing="$$missing $$tool"; done; \
+	if [ "$$missing" ]; then \
+		as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$as_root apt-get update -qq && $$as_root apt-get install -qq -y --no-install-recommends $$missing > /dev/null; \
+	fi
 	PYTHONPATH=plugins:. $(PY) -m benchmarks $(if $(WRITE),--write $(WRITE))
 
 docs: setup ## Write docs/dags.md from the DAGs, and the tables of docs/connections.md from the rooms.

@@ -7,20 +7,19 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import crowd, parsing, releases, webhook
+from benchmarks import backups, buckets, crowd, parsing, releases, streams, webhook
 from benchmarks.bare import steps
 from benchmarks.figures import Result
 from benchmarks.world import world
 
 SERVICES = 50
 WITH_SANDBOX = {"webhook": webhook.measure, "releases": releases.measure, "crowd": crowd.measure}
-ALL = ("parsing", *WITH_SANDBOX)
+ALONE = {"parsing": parsing.measure, "backups": backups.measure, "buckets": buckets.measure, "streams": streams.measure}
+ALL = (*ALONE, *WITH_SANDBOX)
 
 
 def _results(names: list[str]) -> list[Result]:
-    found = []
-    if "parsing" in names:
-        found.append(_told(parsing.measure()))
+    found = [_told(ALONE[name]()) for name in names if name in ALONE]
     wanted = [name for name in names if name in WITH_SANDBOX]
     if wanted:
         with world(SERVICES if "crowd" in wanted else 5, len(steps())) as sandbox:

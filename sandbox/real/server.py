@@ -64,15 +64,27 @@ def running(
 
     :raises SandboxError: it died, or does not get ready.
     """
-    launch = server.launch(program, folder, port, environment)
-    variables = clean_environment({"HOME": str(folder)} | dict(launch.variables))
     # Else SIGTERM would end us before we end it.
     signal.signal(signal.SIGTERM, _leave)
+    with started(server, program, folder, port, environment) as child:
+        threading.Thread(target=_end_with, args=(server.program.name, child), daemon=True).start()
+        yield Counted(Forward(f"http://127.0.0.1:{port}"), server.effect, folder / "effects.json")
+
+
+@contextmanager
+def started(
+    server: Server, program: Path, folder: Path, port: int, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server for as long as the block lasts, with nothing before it.
+
+    :raises SandboxError: it died, or does not get ready.
+    """
+    launch = server.launch(program, folder, port, environment)
+    variables = clean_environment({"HOME": str(folder)} | dict(launch.variables))
     child = subprocess.Popen(launch.command, stdin=subprocess.DEVNULL, env=variables, cwd=folder)
     try:
         _wait_until_ready(server, child, port)
-        threading.Thread(target=_end_with, args=(server.program.name, child), daemon=True).start()
-        yield Counted(Forward(f"http://127.0.0.1:{port}"), server.effect, folder / "effects.json")
+        yield child
     finally:
         child.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -58,6 +58,11 @@ class Stored:
     stored_size: int
     stored_sha256: str
 
+    @property
+    def stored(self) -> Sum:
+        """Return the sum of its stored bytes."""
+        return Sum(self.stored_size, self.stored_sha256)
+
 
 def keyed_hash(plain_sha256: str, key: str) -> str:
     """Return the hash of plain bytes that only holders of the key can make.
@@ -218,7 +223,7 @@ def open_stored(points: Points, one: Stored, identity: str | None) -> Iterator[R
                 raise _lost(points, one.name, str(error)) from error
             while reader.read(CHUNK):
                 pass
-        if stored.sum != Sum(one.stored_size, one.stored_sha256):
+        if stored.sum != one.stored:
             raise _lost(points, one.name, "they have another sha256.")
 
     with Piped(produce) as pipe:
@@ -287,7 +292,7 @@ def _wrong_size(one: Stored, size: int | None) -> str:
 
 def _wrong_bytes(points: Points, one: Stored, told: Callable[[int], object]) -> str:
     try:
-        found = points.sum(key_of(points, one.name), told)
+        found = points.sum(key_of(points, one.name), one.stored, told)
     except ObjectNotFound:
         return "is missing"
-    return "" if found == Sum(one.stored_size, one.stored_sha256) else "has other bytes"
+    return "" if found == one.stored else "has other bytes"

@@ -18,7 +18,7 @@ Fence, for two copies and two prunes of a source at once, each dying between any
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,7 +26,7 @@ from datetime import timedelta
 from platform_ops.backups.contents import Stored, abort_uploads, index_member, key_of, listed, point_of, present
 from platform_ops.backups.drilling import trusted_manifest
 from platform_ops.backups.errors import NoPoint, NotProven
-from platform_ops.backups.points import CLAIM, MANIFEST, SPOILT, VERIFIED, BadManifest, Manifest, point_time
+from platform_ops.backups.points import CLAIM, MANIFEST, SPOILT, VERIFIED, BadManifest, Manifest, is_point, point_time
 from platform_ops.backups.retention import Fate, fates
 from platform_ops.backups.sources import Retention
 from platform_ops.backups.store import Points
@@ -55,7 +55,7 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
 
     :param say: told of each point before anything is deleted.
     """
-    existing = points.all()
+    existing, lost = points.all(), points.lost()
     claimed, trusted = _claimed(points, existing), _trusted(points, existing)
     told = tuple(_kept_for_copy(fate, claimed) for fate in _fates(points, existing, trusted, retention))
     for fate in told:
@@ -65,15 +65,16 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
     for point in gone:
         points.unmake(point)
     newest = existing[0] if existing else ""
-    half = [point for point in points.unfinished() if point < newest and point not in gone]
+    half = [point for point in points.unfinished() if point < newest and point not in (*gone, *lost)]
     done.half = [point for point in half if point not in claimed and points.give_up(point)]
+    _abort_uploads(points, newest, claimed)
     # Read again: a copy may have begun to build on what has just gone.
     looked_at, existing = existing, points.all()
     trusted = {point: its for point, its in trusted.items() if point in existing}
     trusted |= _trusted(points, [point for point in existing if point not in looked_at])
     held = set(_claimed(points, [*existing, *gone])) - set(existing)
     for point in (*gone, *points.given_up()):
-        if point not in held:
+        if point not in held and point not in lost:
             # Before the rest goes: by that a later prune finds the point, should this one die.
             points.hook.abort_uploads(points.bucket, points.key(point, ""))
             points.clear(point)
@@ -81,11 +82,21 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
         # What belongs to the newest point may still be growing.
         for key in points.strays(trusted[point]) if point in trusted else ():
             points.hook.remove(points.bucket, key)
-    done.waits = _waits(existing, trusted, held)
+    done.waits = _waits([*existing, *lost], trusted, held)
     if not done.waits:
         done.contents = _sweep(points, trusted)
     _forget(points, newest)
     return done
+
+
+def _abort_uploads(points: Points, newest: str, claimed: Collection[str]) -> None:
+    """Abort what copies of older points left half uploaded: of one that died early nothing else is there."""
+
+    def which(key: str) -> bool:
+        point = key.removeprefix(f"{points.source}/").partition("/")[0]
+        return is_point(point) and point < newest and point not in claimed
+
+    points.hook.abort_uploads(points.bucket, f"{points.source}/", which)
 
 
 def _fates(points: Points, existing: list[str], trusted: dict[str, Manifest], retention: Retention) -> Iterator[Fate]:

@@ -17,7 +17,7 @@ from platform_ops.backups.drilling import trusted_manifest
 from platform_ops.backups.errors import Contradiction, Corrupt, NotProven
 from platform_ops.backups.keys import listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
-from platform_ops.backups.points import RESTORE_TEXT, VERIFIED, BadManifest, Manifest, point_id, point_time
+from platform_ops.backups.points import MANIFEST, RESTORE_TEXT, VERIFIED, BadManifest, Manifest, point_id, point_time
 from platform_ops.backups.points import sha256 as sha256_of
 from platform_ops.backups.policies import check
 from platform_ops.backups.progress import Progress, amount
@@ -236,6 +236,13 @@ class VerifyPoint(SourceStep):
 
         :return: each that was read, with what its evidence says.
         """
+        for one in points.verified(points.lost()):
+            why = (
+                f"The manifest of point {one} of {source.name} is gone or empty, though the point was verified: "
+                f"somebody deleted it. Put {points.bucket}/{points.key(one, MANIFEST)} back, and find out who."
+            )
+            points.spoil(one, why)
+            raise Corrupt(why, facts={"object": points.key(one, MANIFEST)})
         verified = {one: _verified_at(points, one) for one in older}
         turn = sorted(older, key=lambda one: verified[one])
         share = math.ceil(len(older) * source.tier.every / CYCLE)

@@ -115,6 +115,11 @@ class Points:
         """Return the points that were given up."""
         return [point for point in self.folders() if self.parts(point).get(MANIFEST) == 0]
 
+    def lost(self) -> list[str]:
+        """Return what was a verified point and has no manifest now, or an empty one; we delete no point like that."""
+        parts = {point: self.parts(point) for point in self.folders()}
+        return [point for point, its in parts.items() if not its.get(MANIFEST) and {VERIFIED, SPOILT} & its.keys()]
+
     def manifest(self, point: str) -> tuple[Manifest, str]:
         """Return a point's manifest and its sha256.
 
@@ -268,20 +273,24 @@ class Points:
     def check(self, manifest: Manifest, member: Member, told: Callable[[int], object]) -> None:
         """Read a member's stored bytes again; no key is needed.
 
-        :raises Corrupt: they are not those that were written.
+        :raises Corrupt: they are not those that were written, each of two times.
         :raises ObjectNotFound: the object is gone.
         """
         key = self.key(manifest.point, manifest.place, member.name)
         expected = Sum(member.stored_size, member.stored_sha256)
-        if self.sum(key, told) != expected:
-            # A byte that went wrong on its way is no damaged object: what is damaged is so again.
-            self._compare(key, self.sum(key, lambda _: None), expected, "stored")
+        self._compare(key, self.sum(key, expected, told), expected, "stored")
 
-    def sum(self, key: str, told: Callable[[int], object]) -> Sum:
-        """Read an object to its end.
+    def sum(self, key: str, expected: Sum, told: Callable[[int], object]) -> Sum:
+        """Read an object to its end, and once more when it is not what is expected.
+
+        A byte that went wrong on its way is no damaged object: what is damaged is so again.
 
         :raises ObjectNotFound: it is gone.
         """
+        found = self._sum(key, told)
+        return found if found == expected else self._sum(key, lambda _: None)
+
+    def _sum(self, key: str, told: Callable[[int], object]) -> Sum:
         stored = Counter(told)
         with self.hook.stream(self.bucket, key) as body:
             reader = CountingReader(body, stored)
@@ -300,8 +309,8 @@ class Points:
         )
 
     def unmake(self, point: str) -> None:
-        """Delete a point's manifest first, and that it was verified; what a kill leaves is no point any more."""
-        for name in (MANIFEST, VERIFIED):
+        """Delete that a point was verified, then its manifest: one without the other is none of our doing."""
+        for name in (VERIFIED, SPOILT, MANIFEST):
             self.hook.remove(self.bucket, self.key(point, name))
 
     def clear(self, point: str) -> None:

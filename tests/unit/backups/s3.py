@@ -118,7 +118,7 @@ class S3(urllib3.PoolManager):
         headers = {name.lower(): value for name, value in (options.get("headers") or {}).items()}
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         body = options.get("body") or b""
-        body = body if isinstance(body, bytes) else body.read()
+        body = bytes(body) if isinstance(body, bytes | bytearray) else body.read()
         try:
             # Without the lock: it may have others come in between.
             self.spoil(method, unquote(parts.path), parts.query)

@@ -179,6 +179,25 @@ def test_a_spoilt_point_stays_for_people_until_its_time_is_over(steps: Steps) ->
     assert old in steps.run(PrunePoints, source="tree")["facts"]["deleted"]
 
 
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_verified_point_that_lost_its_manifest_is_named_and_left_to_people(steps: Steps, empty: bool) -> None:
+    steps.enter("tree", "daily: 30", "daily: 1")
+    old = steps.back_up(at=NOW - timedelta(days=1), run_id="r1")
+    key = f"tree/{old}/manifest.json"
+    if empty:
+        steps.store.objects[key] = b""
+    else:
+        del steps.store.objects[key]
+    before = {name for name in steps.store.objects if f"/{old}/" in name and "/verified" not in name}
+    steps.run(CopySource, source="tree")
+    with pytest.raises(Corrupt, match=key) as told:
+        steps.run(VerifyPoint, source="tree")
+    assert told.value.facts["object"] == key
+    steps.run(VerifyPoint, source="tree")
+    assert old in steps.run(PrunePoints, source="tree")["summary"]
+    assert before <= steps.store.objects.keys()
+
+
 def test_a_store_that_refuses_takes_the_mark_of_no_older_point(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
     aged(steps, old, 9)

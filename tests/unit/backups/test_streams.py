@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import threading
 from typing import Any
 
 import pyrage
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_ops.backups.streams import (
+    CHUNK,
     BadIdentity,
     BadRecipient,
     Limited,
@@ -161,3 +163,26 @@ def test_what_unpacks_to_more_than_was_backed_up_is_stopped_where_it_does() -> N
     with pytest.raises(Undecipherable, match="more than was backed up"):
         decode(stored, Limited(plain, 1000), None)
     assert len(plain.getvalue()) <= 1000
+
+
+def test_small_writes_are_handed_over_together():
+    def produce(pipe):
+        for _ in range(CHUNK // 16):
+            pipe.write(b"a short line 16b")
+        pipe.write(b"the end")
+
+    with Piped(produce) as pipe:
+        assert [len(pipe.read(CHUNK)) for _ in range(3)] == [CHUNK, 7, 0]
+
+
+def test_what_was_flushed_can_be_read_at_once():
+    goes_on = threading.Event()
+
+    def produce(pipe):
+        pipe.write(b"first")
+        pipe.flush()
+        goes_on.wait(10)
+
+    with Piped(produce) as pipe:
+        assert pipe.read(CHUNK) == b"first"
+        goes_on.set()

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Protocol, cast
 
+from platform_ops.common.errors import NotFound
 from platform_ops.common.git_command import GIT_SECONDS, WHOLE_SECONDS, git, git_environment
-from platform_ops.systems.git.errors import GitFailed
+from platform_ops.systems.git.errors import GitFailed, RefMoved
 
 _CHUNK = 256 * 1024
 
@@ -36,16 +37,28 @@ class Mirror:
         return done.stdout
 
     def clone(self, address: str) -> None:
-        """Fetch everything the remote shows into this new folder."""
+        """Fetch everything the remote shows into this new folder.
+
+        :raises RefMoved: a branch was rewritten meanwhile, and the remote collected what it had shown.
+        """
         self._folder.mkdir()
         self._git("init", "--quiet", "--bare", "--template=")
-        git(
-            self._folder,
-            ["fetch", "--quiet", "--no-tags", "--end-of-options", address, "+refs/*:refs/*"],
-            what=address,
-            environment=self._environment,
-            seconds=WHOLE_SECONDS,
-        )
+        try:
+            git(
+                self._folder,
+                ["fetch", "--quiet", "--no-tags", "--end-of-options", address, "+refs/*:refs/*"],
+                what=address,
+                environment=self._environment,
+                seconds=WHOLE_SECONDS,
+            )
+        except NotFound as error:
+            # We asked for nothing but what it had just shown us.
+            if "not our ref" not in str(error):
+                raise
+            raise RefMoved(
+                f"{address} no longer has what one of its refs led to a moment ago: the ref was rewritten and the "
+                f"repository collected while it was fetched. {error}"
+            ) from error
         head = git(
             self._folder, ["ls-remote", "--symref", "--", address, "HEAD"], what=address, environment=self._environment
         ).stdout

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from platform_ops.common.fail_points import changes
 from platform_ops.systems.object_store.errors import BucketNotFound, ObjectChanged, ObjectNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
-from platform_ops.systems.object_store.listing import Marker, parse_page, parse_tags, without_repeats
+from platform_ops.systems.object_store.listing import parse_tags, without_repeats
 from platform_ops.systems.object_store.models import Known, Listed, OpenObject, Setting
 
 SETTINGS = {
@@ -48,25 +48,7 @@ class BucketHook(ObjectStoreHook):
         :param all_versions: False where the bucket keeps none.
         :raises Unreachable: a page was cut; what was yielded is then not the whole.
         """
-        return without_repeats(self._versions(bucket, prefix, all_versions=all_versions))
-
-    def _versions(self, bucket: str, prefix: str, *, all_versions: bool) -> Iterator[Listed]:
-        asked = {"versions": ""} if all_versions else {"list-type": "2"}
-        # Stores with policies on prefixes judge these two, so they are sent when they are empty too.
-        asked |= {"prefix": prefix, "delimiter": "", "encoding-type": "url", "max-keys": "1000"}
-        where, at = f"bucket {bucket}", Marker()
-        while True:
-            with self._errors(f"the list of the objects of {where}"):
-                answer = self.client._execute("GET", bucket, query_params=asked | at)  # noqa: SLF001
-            page = parse_page(answer.data, where)
-            yield from page.entries
-            if page.next is None:
-                return
-            if page.next == at:
-                raise ObjectChanged(
-                    f"The list of the objects of {where} does not come to an end: a page leads to itself."
-                )
-            at = page.next
+        return without_repeats(self._listed(bucket, prefix, all_versions=all_versions))
 
     @contextmanager
     def open_version(self, bucket: str, entry: Listed) -> Iterator[OpenObject]:

@@ -19,8 +19,9 @@ from platform_ops.common.errors import AuthenticationFailed, PlatformError, Unre
 from platform_ops.common.fail_points import changes
 from platform_ops.common.http import url_path, urllib3_pool
 from platform_ops.common.permissions import CheckedConnection, Finding, State
-from platform_ops.systems.object_store.errors import BucketNotFound, ObjectNotFound
-from platform_ops.systems.object_store.models import BucketRules, Readable
+from platform_ops.systems.object_store.errors import BucketNotFound, ObjectChanged, ObjectNotFound
+from platform_ops.systems.object_store.listing import Marker, parse_page
+from platform_ops.systems.object_store.models import BucketRules, Listed, Readable
 from platform_ops.systems.object_store.permissions import DELETE, GET, LIST, ONCE, PROBE, PUT
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
                 while part:
                     etag = self.client._upload_part(bucket, key, part, None, upload, len(parts) + 1)  # noqa: SLF001
                     parts.append(Part(len(parts) + 1, etag))
+                    # Else there would be two parts in memory.
+                    part.clear()
                     part = _filled(body, PART_BYTES * (1 + len(parts) // GROWS_EVERY))
                 self.client._complete_multipart_upload(bucket, key, upload, parts)  # noqa: SLF001
             except Exception:
@@ -233,10 +236,30 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
         return (key for key, _ in self.sizes(bucket, prefix))
 
     def sizes(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
-        """Yield key and size of what lies below a prefix, in the order of keys."""
-        with self._errors(f"keys of {bucket} below {prefix}"):
-            for found in self.client.list_objects(bucket, prefix=prefix, recursive=True):
-                yield found.object_name, found.size
+        """Yield key and size of what lies below a prefix, in the order of keys.
+
+        :raises Unreachable: a page was cut; what was yielded is then not the whole.
+        """
+        return ((one.key, one.size) for one in self._listed(bucket, prefix, all_versions=False))
+
+    def _listed(self, bucket: str, prefix: str, *, all_versions: bool) -> Iterator[Listed]:
+        """Yield what lies below a prefix; minio's own `list_objects` takes four times as long to read a page."""
+        asked = {"versions": ""} if all_versions else {"list-type": "2"}
+        # Stores with policies on prefixes judge these two, so they are sent when they are empty too.
+        asked |= {"prefix": prefix, "delimiter": "", "encoding-type": "url", "max-keys": "1000"}
+        where, at = f"bucket {bucket}", Marker()
+        while True:
+            with self._errors(f"the list of the objects of {where}"):
+                answer = self.client._execute("GET", bucket, query_params=asked | at)  # noqa: SLF001
+            page = parse_page(answer.data, where)
+            yield from page.entries
+            if page.next is None:
+                return
+            if page.next == at:
+                raise ObjectChanged(
+                    f"The list of the objects of {where} does not come to an end: a page leads to itself."
+                )
+            at = page.next
 
     def rules(self, bucket: str) -> BucketRules:
         """Return what a bucket says of the life of what lies in it.
@@ -352,13 +375,12 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
             ) from error
 
 
-def _filled(body: Readable, size: int) -> bytes:
+def _filled(body: Readable, size: int) -> bytearray:
     """Read one part; only the last is shorter."""
-    parts, left = [], size
-    while left and (data := body.read(left)):
-        parts.append(data)
-        left -= len(data)
-    return b"".join(parts)
+    part = bytearray()
+    while len(part) < size and (data := body.read(size - len(part))):
+        part += data
+    return part
 
 
 def _tag(xml: bytes, name: str) -> str:

@@ -57,6 +57,7 @@ FILE, FOLDER, LINK, HARD = tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, ta
         [("device", tarfile.CHRTYPE, "")],
         [("pipe", tarfile.FIFOTYPE, "")],
         [("n" * 5000, FILE, "")],
+        [("deep/" * 8000 + "n", FILE, "")],
         [("no folder/file", FILE, "")],
     ],
     ids=lambda entries: " ".join(entry[0][:30] for entry in entries),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from platform_ops.common.git_command import GIT_SECONDS
-from platform_ops.systems.git.errors import GitFailed
+from platform_ops.systems.git.errors import GitFailed, RefMoved
 from platform_ops.systems.git.mirror import Mirror
 from tests.unit.systems.git.test_repository import remote, run
 
@@ -100,3 +100,20 @@ def test_many_complaints_do_not_stop_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(GitFailed, match="xxx is bad"):
         mirror.write_bundle(out)
     assert out.getvalue() == b"whole\n"
+
+
+def test_a_ref_that_moves_while_it_is_fetched_is_a_reason_to_try_again(
+    remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = subprocess.run
+
+    def moved(command, **options):
+        if command[1] != "fetch":
+            return real(command, **options)
+        return subprocess.CompletedProcess(
+            command, 128, "", f"fatal: remote error: upload-pack: not our ref {'a' * 40}"
+        )
+
+    monkeypatch.setattr(subprocess, "run", moved)
+    with pytest.raises(RefMoved, match=str(remote)):
+        Mirror(tmp_path / "mirror.git").clone(f"file://{remote}")

@@ -114,7 +114,7 @@ class Policy(Pool):
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
         query = urlsplit(url).query
         action = "lock" if "object-lock" in query else "list" if "list-type" in query else method.lower()
-        empty = b"<ListBucketResult><Name>evidence</Name></ListBucketResult>"
+        empty = b"<ListBucketResult><Name>evidence</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
         answers = {"list": (200, empty), "get": (404, error("NoSuchKey")), "put": (412 if self.honours else 200, b"")}
         refused = (403, error("AccessDenied"))
         self.status, self.body = answers[action] if action in self.allowed else refused

@@ -1,0 +1,145 @@
+"""A directory: a full backup, its restore and a second backup, against restic and rclone at the same MinIO."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyrage
+
+from benchmarks import trees
+from benchmarks.figures import Figure, Result, middle
+from benchmarks.peers import Ran, Rclone, Restic, ours, versions
+from benchmarks.stores import Store, minio_in
+
+TURNS = 3
+FULL, RESTORED, SECOND, PLAIN = 0.5, 1 / 1.5, 1.5, 1.0
+"""Our seconds for one of restic's (full, restore, second backup) and of rclone's plain copy, at most."""
+UPLOADED = 3.0
+"""Bytes a second backup stores for each changed one, at most."""
+TRANSFERS = ("--transfers", "8", "--checkers", "8")
+"""As many at once as we have (`in_order.WORKERS`)."""
+MIB = 1024 * 1024
+
+Seconds = dict[str, list[float]]
+
+
+@dataclass
+class Bench:
+    """What the turns share, and what they found.
+
+    :ivar took: seconds by program and work.
+    :ivar stored: bytes stored, likewise.
+    """
+
+    store: Store
+    folder: Path
+    pieces: trees.Pieces
+    took: Seconds = field(default_factory=lambda: defaultdict(list))
+    stored: Seconds = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def tree(self) -> Path:
+        """Return where the tree lies."""
+        return self.folder / "tree"
+
+    def peer(self, name: str, ran: Ran) -> None:
+        """Note what a peer took."""
+        self.took[name].append(ran.seconds)
+
+    def our(self, name: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Do a piece of our work and note what it took."""
+        found, ran = ours(order, backup_store=self.store)
+        self.took[name].append(found["seconds"])
+        self.took["ours, start"].append(ran.seconds - found["seconds"])
+        return found
+
+
+def measure(files: int = trees.FILES, size: int = trees.SIZE, turns: int = TURNS) -> Result:
+    """Back up, restore, change and back up again, all programs in turns, each turn into new buckets."""
+    with tempfile.TemporaryDirectory(prefix="platform-ops-bench-") as folder, minio_in(Path(folder) / "minio") as store:
+        bench = Bench(store, Path(folder), trees.Pieces(seed=1))
+        trees.make(bench.tree, bench.pieces, files, size)
+        for turn in range(turns):
+            _turn(bench, turn)
+        return _result(bench, turns)
+
+
+def _turn(bench: Bench, turn: int) -> None:
+    store, mine, theirs, plain = bench.store, f"ours-{turn}", f"restic-{turn}", f"rclone-{turn}"
+    for bucket in (mine, theirs, plain):
+        store.make(bucket)
+    work = bench.folder / f"turn {turn}"
+    (work / "ours").mkdir(parents=True)
+    restic, rclone = Restic(store, theirs, work), Rclone(store=store)
+    restic("init")
+    holder, copier = (pyrage.x25519.Identity.generate() for _ in range(2))
+    order = {"kind": "directory", "source": "tree", "what": {"path": str(bench.tree)}, "bucket": mine,
+             "recipients": [str(holder.to_public())], "key": str(copier), "identity": str(holder)}  # fmt: skip
+
+    point = bench.our("ours, full", order | {"work": "copy"})["point"]
+    bench.peer("restic, full", restic("backup", "--quiet", bench.tree))
+    bench.peer("rclone, full", rclone("copy", *TRANSFERS, bench.tree, f"store:{plain}"))
+    before = _note_sizes(bench, mine, theirs, plain, "full")
+
+    bench.our("ours, restore", order | {"work": "restore", "point": point, "target": str(work / "ours")})
+    bench.peer("restic, restore", restic("restore", "--quiet", "--target", work / "restic", "latest"))
+    shutil.rmtree(work / "ours")
+    shutil.rmtree(work / "restic")
+
+    changed = trees.change(bench.tree, bench.pieces, turn)
+    bench.our("ours, second", order | {"work": "copy"})
+    bench.peer("restic, second", restic("backup", "--quiet", bench.tree))
+    bench.peer("rclone, second", rclone("copy", *TRANSFERS, bench.tree, f"store:{plain}"))
+    after = _note_sizes(bench, mine, theirs, plain, "both")
+    for name in ("ours", "restic"):
+        bench.stored[f"{name}, of each changed byte"].append((after[name] - before[name]) / changed)
+    for bucket in (mine, theirs, plain):
+        store.remove(bucket)
+
+
+def _note_sizes(bench: Bench, mine: str, theirs: str, plain: str, when: str) -> dict[str, int]:
+    found = {name: bench.store.size(bucket) for name, bucket in zip(_NAMES, (mine, theirs, plain), strict=True)}
+    for name, size in found.items():
+        bench.stored[f"{name}, {when}"].append(size / MIB)
+    return found
+
+
+def _result(bench: Bench, turns: int) -> Result:
+    took, stored = bench.took, {name: median(values) for name, values in bench.stored.items()}
+
+    def ratio(work: str, peer: str) -> float:
+        return median(took[f"ours, {work}"]) / median(took[f"{peer}, {work}"])
+
+    of = f"median of {turns}"
+    figures = (
+        Figure(f"full backup, {of}", median(took["ours, full"]), "s"),
+        Figure("full backup against restic", ratio("full", "restic"), "x", FULL),
+        Figure("full backup against a plain copy by rclone", ratio("full", "rclone"), "x", PLAIN),
+        Figure(f"restore, {of}", median(took["ours, restore"]), "s"),
+        Figure("restore against restic", ratio("restore", "restic"), "x", RESTORED),
+        Figure(f"second backup, one file in a hundred changed, {of}", median(took["ours, second"]), "s"),
+        Figure("second backup against restic", ratio("second", "restic"), "x", SECOND),
+        Figure("bytes stored for each changed byte", stored["ours, of each changed byte"], "x", UPLOADED),
+        Figure("bytes stored for each changed byte by restic", stored["restic, of each changed byte"], "x"),
+        Figure("start of our process, which a task has behind it", median(took["ours, start"]), "s"),
+    )
+    head = ("program", "full, s", "restore, s", "second, s", "stored, MiB")
+    rows = [
+        (name, *(_cell(took, f"{name}, {work}") for work in _WORK), f"{stored[f'{name}, full']:.0f}") for name in _NAMES
+    ]
+    peers = ("The peers:", ("peer", "version", "from"), versions())
+    return Result("Backups of a directory", figures, (("Seconds, with their span:", head, rows), peers))
+
+
+def _cell(took: Seconds, name: str) -> str:
+    return middle(took[name]) if name in took else ""
+
+
+_NAMES = ("ours", "restic", "rclone")
+_WORK = ("full", "restore", "second")

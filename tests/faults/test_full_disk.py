@@ -1,0 +1,73 @@
+"""The disk under a real store is full: nothing is called backed up, what was is whole, and room is all it takes."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.real.table import SERVERS
+from tests.faults.bucket import Stored
+from tests.faults.installation import Installation
+from tests.faults.sources import MADE
+from tests.object_store import SYSTEM, Store
+
+pytestmark = pytest.mark.faults
+
+SIZE = 1200
+"""MiB; MinIO takes no disk below 900."""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A state folder in which the store's data lie on a small disk of their own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    folder = tmp_path / "state" / SYSTEM
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        reason = f"no small disk can be mounted here: {mounted.stderr.strip()}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(params=list(SERVERS[SYSTEM]))
+def store(request: pytest.FixtureRequest, disk: Path) -> Iterator[Store]:
+    store = Store(disk.parent, str(request.param))
+    try:
+        store.start()
+        yield store
+    finally:
+        # The folder itself is the disk, and stays until it is unmounted.
+        store.stop()
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(installation: Installation, disk: Path) -> None:
+    source, change = MADE["directory"](installation, "a-directory")
+    stored = Stored(installation.store.owner, source.name)
+    for number in (0, 1):
+        change(number)
+        source.back_up(number)
+    before = stored.points()
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        # Less room than the next point takes.
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - 2 * 1024 * 1024)
+    change(2)
+    (ended,) = source.tries(2, "copy", "verify", "prune", "drill")
+    assert (ended.step, ended.again) == ("copy", True), ended
+    assert "not ours" not in ended.error
+    assert stored.points() == before
+    assert [broken for point in before for broken in stored.broken(point)] == []
+    ballast.unlink()
+    source.back_up(2)
+    assert stored.verified()[-1] == source.point(2)
+    source.back_up(3)
+    assert stored.unreferenced() == []
