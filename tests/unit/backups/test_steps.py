@@ -113,7 +113,7 @@ def test_a_byte_that_is_wrong_on_its_way_only_is_no_damage(steps: Steps, monkeyp
     stream, wrong = steps.store.stream, [True]
 
     def once_wrong(bucket: str, key: str) -> Any:
-        if wrong and key.endswith("files.tar.zst.age"):
+        if wrong and key.endswith("index.jsonl.zst.age"):
             wrong.clear()
             return nullcontext(io.BytesIO(steps.store.objects[key][:-1] + b"!"))
         return stream(bucket, key)
