@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sandbox.processes import SandboxError
 from sandbox.real import minio, programs
 from sandbox.real.server import started
 
@@ -43,9 +44,12 @@ class Store:
 
     def remove(self, bucket: str) -> None:
         """Delete a bucket with all that is in it."""
+        from minio.deleteobjects import DeleteObject
+
         client = self.client
-        for one in client.list_objects(bucket, recursive=True):
-            client.remove_object(bucket, one.object_name)
+        listed = client.list_objects(bucket, recursive=True)
+        for refused in client.remove_objects(bucket, (DeleteObject(one.object_name) for one in listed)):
+            raise SandboxError(f"{refused.name} of {bucket} is not removed: {refused.message}")
         client.remove_bucket(bucket)
 
     def size(self, bucket: str, prefix: str = "") -> int:
