@@ -153,13 +153,14 @@ def test_every_object_that_is_changed_is_named(damaged: Damaged, random: Random,
     assert damaged.drill() == []
 
 
-@pytest.mark.parametrize("damaged", KINDS, indirect=True)
+@pytest.mark.parametrize("damaged", ["bucket"], indirect=True)
 def test_a_sample_of_changes_is_named(damaged: Damaged, random: Random) -> None:
     cases = [(how, key) for how in CHANGES for key in data(damaged.stored) if fits(how, key)]
     for how, key in random.sample(cases, SAMPLE):
         tried(damaged, how, key, random)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damaged", ["directory"], indirect=True)
 def test_a_point_that_nobody_calls_verified_any_more_is_not_drilled(damaged: Damaged) -> None:
     """The note itself holds no data: without it a point proves nothing, and a drill takes the one before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
 from hashlib import md5
@@ -171,7 +171,9 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
                     part = _filled(body, PART_BYTES * (1 + len(parts) // GROWS_EVERY))
                 self.client._complete_multipart_upload(bucket, key, upload, parts)  # noqa: SLF001
             except Exception:
-                self.client._abort_multipart_upload(bucket, key, upload)  # noqa: SLF001
+                # What broke it is the error to tell; there may be nothing left to abort, or nobody who answers.
+                with suppress(Exception):
+                    self.client._abort_multipart_upload(bucket, key, upload)  # noqa: SLF001
                 raise
 
     @contextmanager

@@ -1,7 +1,7 @@
 import io
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -207,3 +207,34 @@ def test_parts_grow_so_that_the_number_of_them_sets_no_limit(monkeypatch: pytest
     store.put_stream("backups", "long", io.BytesIO(body))
     assert sizes == [10, 10, 20, 20, 15]
     assert store.read("backups", "long") == body
+
+
+def test_an_upload_whose_last_answer_was_lost_may_be_tried_again() -> None:
+    """It was completed, so there is nothing to abort: that must not hide what happened."""
+
+    from minio.error import S3Error
+
+    class Answer:
+        status = 404
+
+    class Client:
+        aborted = 0
+
+        def _create_multipart_upload(self, *_: Any) -> str:
+            return "upload"
+
+        def _upload_part(self, *_: Any) -> str:
+            return "etag"
+
+        def _complete_multipart_upload(self, *_: Any) -> None:
+            raise urllib3.exceptions.ProtocolError("reset")
+
+        def _abort_multipart_upload(self, *_: Any) -> None:
+            self.aborted += 1
+            raise S3Error(cast("Any", Answer()), "NoSuchUpload", "gone", "key", "1", "1")
+
+    hook = ObjectStoreHook(pool=Pool(200))
+    client = hook.__dict__["client"] = Client()
+    with pytest.raises(Unreachable, match="ProtocolError"):
+        hook.put_stream("backups", "key", io.BytesIO(bytes(module.PART_BYTES)))
+    assert client.aborted == 1
