@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 
 from platform_ops.backups.in_order import in_order
 from platform_ops.backups.kinds.directory_tree import Found, Gone, Identity, Tree, identity
-from platform_ops.backups.streams import CHUNK, Writer
+from platform_ops.backups.streams import TAR_BLOCK, Writer
 
 Entry = dict[str, Any]
 """A line of ``index.jsonl``: ``path``, ``type`` (file, folder, link, same), ``mode``, ``mtime_ns``; ``to`` of links and
@@ -173,7 +173,7 @@ def header(path: str, seen: os.stat_result, kind: bytes, to: str = "") -> tarfil
 def tar_to(out: Writer) -> tarfile.TarFile:
     """Open a tar that is written as a stream."""
     stream = cast("IO[bytes]", _Out(out))
-    return tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8", bufsize=CHUNK)
+    return tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8", bufsize=TAR_BLOCK)
 
 
 class _Out:

@@ -10,14 +10,12 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from platform_ops.backups.streams import CHUNK, Reader
+from platform_ops.backups.streams import CHUNK, TAR_BLOCK, Reader
 from platform_ops.common.errors import Refused
 
 LONGEST_NAME = 4096
 _ZEROS = bytes(4096)
 """A block of a file system: what holds only such takes no room on the disk when nothing is written there."""
-_READ = 16 * 1024
-"""tarfile moves all it holds for each header of half a kilobyte that it takes off, so it is given little."""
 
 
 class HostileArchive(Refused):
@@ -53,7 +51,9 @@ class Extraction:
         :raises HostileArchive: an entry is refused; it is named.
         """
         stream = cast("IO[bytes]", _In(plain))
-        with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=_READ) as tar:
+        with tarfile.open(
+            fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape", bufsize=TAR_BLOCK
+        ) as tar:
             for info in tar:
                 name = _checked(info)
                 if wanted and not wanted(name):
