@@ -121,7 +121,6 @@ def test_a_link_that_leads_outside_comes_back_as_a_link(installation: Installati
     assert list(installation.temporary.iterdir()) == []
 
 
-@pytest.mark.xfail(reason="kinds/directory.py opens a folder by its whole path, and the system's refusal is not named")
 def test_a_path_too_long_to_be_opened_is_named(installation: Installation) -> None:
     """40 kB of folders below each other, which no system call takes at once."""
     folder = installation.room / "deep"

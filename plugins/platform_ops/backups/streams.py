@@ -18,14 +18,14 @@ from platform_ops.common.errors import FailNow, Invalid
 if TYPE_CHECKING:
     import pyrage
 
-CHUNK = 256 * 1024
+CHUNK = 1024 * 1024
 TAR_BLOCK = 16 * 1024
 """What tarfile holds at once: for each header of half a kilobyte it moves all of it."""
 LEVEL = 3
 _JOB = 2 * 1024 * 1024
 """What a thread of zstd compresses at once; by default it would be four times as much, and take 120 MiB for it."""
 JOIN_SECONDS = 30.0
-_WAITING_CHUNKS = 32
+_WAITING_CHUNKS = 8
 
 
 class Reader(Protocol):

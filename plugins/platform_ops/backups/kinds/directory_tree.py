@@ -26,7 +26,7 @@ class DirectoryMissing(NotFound):
 
 
 class FileUnreadable(FailNow):
-    """The account of this task may not read a file."""
+    """A file can't be read: the account may not, or its path is too long."""
 
 
 class Gone(Exception):
@@ -164,6 +164,11 @@ class Tree:
         except OSError as error:
             if error.errno in _GONE:
                 raise Gone(path) from error
+            if error.errno == errno.ENAMETOOLONG:
+                raise FileUnreadable(
+                    f"{shown(str(self._root / path))[:200]}… is longer, with {len(os.fsencode(path))} bytes, than the "
+                    "system opens. Exclude a folder above it in the catalogue."
+                ) from error
             raise
 
 

@@ -140,7 +140,7 @@ def _checked_name(name: str, of: str) -> str:
 def _write(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
     content = cast("IO[bytes]", tar.extractfile(info))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "wb", CHUNK) as file:
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         write_sparse(content, file)
         os.fchmod(file.fileno(), info.mode & 0o7777)
     os.utime(path, ns=_times(info))
@@ -149,6 +149,11 @@ def _write(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
 def write_sparse(content: Reader, file: IO[bytes]) -> None:
     """Write all that is read into an empty file; blocks of zeros are left out, as a sparse file's were."""
     while data := content.read(CHUNK):
+        if _ZEROS not in data:
+            # ext4 takes half as long for a file whose room was asked for at once.
+            os.posix_fallocate(file.fileno(), file.tell(), len(data))
+            file.write(data)
+            continue
         for start in range(0, len(data), len(_ZEROS)):
             block = data[start : start + len(_ZEROS)]
             if block == _ZEROS:
@@ -156,7 +161,8 @@ def write_sparse(content: Reader, file: IO[bytes]) -> None:
             else:
                 file.write(block)
     # What ends with zeros is as long as it was.
-    file.truncate()
+    if os.fstat(file.fileno()).st_size < file.tell():
+        file.truncate()
 
 
 def _times(info: tarfile.TarInfo) -> tuple[int, int]:

@@ -274,3 +274,14 @@ def test_what_may_not_be_read_is_named_with_the_next_step(source, monkeypatch: p
         meanwhile(patched, refuse, before=Path(name).name)
         with pytest.raises(FileUnreadable, match=f"tree/{name} may not be read .*exclude it in the catalogue"):
             read(source)
+
+
+def test_a_path_that_is_too_long_is_named_with_the_next_step(source, tree: Path) -> None:
+    at = os.open(tree, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=at)
+        at, above = os.open("d" * 200, os.O_RDONLY, dir_fd=at), at
+        os.close(above)
+    os.close(at)
+    with pytest.raises(FileUnreadable, match="Exclude a folder above it"):
+        read(source)
