@@ -17,7 +17,8 @@ CYCLE = timedelta(days=8)
 SAMPLE = 3
 """Changes that `make test` tries."""
 
-Change = Callable[[Stored, str, Random], None]
+Change = Callable[[Stored, str, Random], str | None]
+"""Returns what else it has changed."""
 KINDS = ("bucket", "directory")
 
 
@@ -40,7 +41,7 @@ def remove(stored: Stored, key: str, random: Random) -> None:
     stored.remove(key)
 
 
-def swap(stored: Stored, key: str, random: Random) -> None:
+def swap(stored: Stored, key: str, random: Random) -> str:
     """With another object of its kind, where there is one: the manifests of two points, two contents."""
     others = [one for one in data(stored) if one != key and one.split("/")[-1] == key.split("/")[-1]]
     others = others or [one for one in data(stored) if one != key]
@@ -48,6 +49,7 @@ def swap(stored: Stored, key: str, random: Random) -> None:
     mine, its = stored.read(key), stored.read(other)
     stored.write(key, its)
     stored.write(other, mine)
+    return other
 
 
 def edit(stored: Stored, key: str, random: Random) -> None:
@@ -102,7 +104,7 @@ class Damaged:
 
     def read_by_drill(self, key: str) -> bool:
         """A drill restores the newest point, and needs none of its texts nor the list of its contents."""
-        if key.endswith(("RESTORE.md", "contents.jsonl.zst")):
+        if key.endswith(("RESTORE.md", "contents.jsonl.zst", "packs.tar.zst.age")):
             return False
         if POINT.fullmatch(key.split("/")[1]):
             return self.newest() in key
@@ -120,21 +122,22 @@ def damaged(request: pytest.FixtureRequest, installation: Installation) -> Damag
     return Damaged(source, stored, stored.kept(), stored.points())
 
 
-def names(ended: Ended, key: str) -> bool:
-    """Say whether an error names an object; a manifest that is another is named by its point."""
-    named = key.split("/")[1] if key.endswith("manifest.json") else key
-    return named in ended.said and "not ours" not in ended.error
+def names(ended: Ended, keys: list[str]) -> bool:
+    """Say whether an error names one of the objects; a manifest that is another is named by its point."""
+    named = [key.split("/")[1] if key.endswith("manifest.json") else key for key in keys]
+    return any(one in ended.said for one in named) and "not ours" not in ended.error
 
 
 def tried(damaged: Damaged, how: str, key: str, random: Random) -> None:
     reads = damaged.read_by_drill(key)
-    CHANGES[how](damaged.stored, key, random)
+    other = CHANGES[how](damaged.stored, key, random)
+    keys = [key, other] if other else [key]
     # Without its manifest a point is none: the drill takes an older one, and the next verification is red.
     if reads and not (key.endswith("manifest.json") and how in ("remove", "empty")):
         told = damaged.drill()
-        assert any(names(one, key) for one in told), (how, key, told)
+        assert any(names(one, keys) for one in told), (how, key, told)
     told = []
-    assert any(names(one, key) for one in damaged.full_cycle() if not told.append(one)), (how, key, told)
+    assert any(names(one, keys) for one in damaged.full_cycle() if not told.append(one)), (how, key, told)
     damaged.stored.put_back(damaged.kept)
 
 

@@ -15,7 +15,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -89,13 +89,30 @@ def point_of(name: str) -> str | None:
 
 
 def lines(plain: Reader) -> Iterator[dict[str, Any]]:
-    """Read JSON lines."""
+    """Read JSON lines.
+
+    :raises Corrupt: the bytes are not those that were backed up, or no such lines.
+    """
     rest = b""
     while data := plain.read(CHUNK):
         *whole, rest = (rest + data).split(b"\n")
-        yield from map(json.loads, whole)
+        for one in whole:
+            yield _line(one, plain)
     if rest:
-        yield json.loads(rest)
+        yield _line(rest, plain)
+
+
+def _line(text: bytes, plain: Reader) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        # Who reads to the end is told which object it is that holds something else.
+        while plain.read(CHUNK):
+            pass
+        raise Corrupt(
+            "A list of a point is not one of ours, though its bytes are those that were backed up."
+        ) from error
+    return found
 
 
 def write_line(out: Writer, line: Any) -> None:
@@ -252,19 +269,29 @@ def in_turn(name: str, since: datetime | None, now: datetime) -> bool:
 
 
 def check_contents(
-    points: Points, manifest: Manifest, since: datetime | None, now: datetime, told: Callable[[int], object]
+    points: Points,
+    manifest: Manifest,
+    since: datetime | None,
+    now: datetime,
+    told: Callable[[int], object],
+    *,
+    beside: Manifest | None = None,
 ) -> tuple[int, int]:
     """See that all contents of a point are there, and read the new ones and those in turn again; no key is needed.
 
     What is damaged is noted beside the point: the next copy stores it anew.
 
-    :param since: when the point before it was verified; None when none was.
+    :param since: when the point before it was verified; None when none was, or all are to be read.
+    :param beside: a point whose contents are checked by themselves, and not once more here.
     :return: how many are there, and how many were read.
     :raises Corrupt: some are missing or not what was stored; it names them.
     """
     wrong: dict[str, str] = {}
     count = read = 0
-    with listed(points, manifest) as expected:
+    with ExitStack() as opened:
+        expected = opened.enter_context(listed(points, manifest))
+        if beside:
+            expected = _without(expected, opened.enter_context(listed(points, beside)))
         for one, size in side_by_side(expected, present(points)):
             count += 1
             said = _wrong_size(one, size)
@@ -282,6 +309,16 @@ def check_contents(
             facts={"objects": [key_of(points, name) for name in list(wrong)[:NAMED]]},
         )
     return count, read
+
+
+def _without(contents: Iterable[Stored], others: Iterator[Stored]) -> Iterator[Stored]:
+    """Leave out what others are too; both come sorted by name."""
+    other = next(others, None)
+    for one in contents:
+        while other is not None and other.name < one.name:
+            other = next(others, None)
+        if other is None or other.name != one.name:
+            yield one
 
 
 def _wrong_size(one: Stored, size: int | None) -> str:

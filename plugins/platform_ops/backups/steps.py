@@ -191,7 +191,8 @@ class VerifyPoint(SourceStep):
         point = point_id(run.run_after, ti.run_id)
         manifest, sha256 = points.manifest(point)
         said = reported(context, COPY, ti.map_index).get("manifest_sha256")
-        if said and said != sha256:
+        before = points.verified_as(point).get("manifest_sha256")
+        if {said, before} - {None, sha256}:
             raise NotProven(
                 f"The manifest of point {point} of {source.name} is not the one that copy_source wrote: somebody "
                 "changed it meanwhile. Find out who; the next run makes another point."
@@ -213,7 +214,7 @@ class VerifyPoint(SourceStep):
         points.note(point, VERIFIED, noted)
         facts: dict[str, Any] = {"source": source.name, "point": point} | noted
         with with_facts(facts):
-            again = self._older(source, points, older, at)
+            again = self._older(source, points, older, at, manifest)
         unheld = {one: said for one, said in again.items() if said != HELD}
         facts |= {"again": list(again), "not_held": unheld}
         told = f" So are {len(again)} older points." if again else ""
@@ -231,8 +232,12 @@ class VerifyPoint(SourceStep):
                 f"{points.bucket}/{key} is not the text that was stored. Read another point's, and find out who."
             )
 
-    def _older(self, source: Source, points: Points, older: list[str], at: datetime) -> dict[str, str]:
+    def _older(
+        self, source: Source, points: Points, older: list[str], at: datetime, newest: Manifest
+    ) -> dict[str, str]:
         """Read older points again, so that each is within the cycle; one that is spoilt is no longer verified.
+
+        Of their contents those that the newest point shares have a turn of their own.
 
         :return: each that was read, with what its evidence says.
         """
@@ -253,7 +258,9 @@ class VerifyPoint(SourceStep):
             try:
                 manifest, sha256 = trusted_manifest(points, one)
                 again[one] = witness(manifest, sha256)
-                self._read(points, manifest, Progress(self.log.info, manifest.stored_size))
+                progress = Progress(self.log.info, manifest.stored_size)
+                self._read(points, manifest, progress)
+                check_contents(points, manifest, None, at, progress.add, beside=newest)
             except SPOILS as error:
                 points.spoil(one, str(error))
                 raise

@@ -132,6 +132,13 @@ def test_a_manifest_that_changed_since_the_copy_is_not_verified(steps: Steps) ->
         steps.run(VerifyPoint, source="tree")
 
 
+def test_a_manifest_that_changed_since_it_was_verified_is_not_verified_again(steps: Steps) -> None:
+    key = f"tree/{steps.back_up()}/{MANIFEST}"
+    steps.store.objects[key] = steps.store.objects[key].replace(b'"files":4', b'"files":5')
+    with pytest.raises(NotProven, match="not the one that copy_source wrote"):
+        steps.run(VerifyPoint, source="tree")
+
+
 def test_the_text_for_the_worst_day_is_verified_too(steps: Steps) -> None:
     steps.run(CopySource, source="tree")
     key = next(key for key in steps.store.objects if key.endswith("RESTORE.md"))
@@ -161,6 +168,19 @@ def test_an_older_point_that_is_spoilt_is_found_named_and_no_longer_verified(ste
     key = next(key for key in steps.store.objects if old in key and key.endswith("tree.tar.zst.age"))
     steps.store.objects[key] += b"x"
     with pytest.raises(Corrupt, match=old):
+        steps.back_up()
+    assert f"tree/{old}/verified.json" not in steps.store.objects
+    assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
+
+
+def test_what_only_an_older_point_needs_is_read_again_too(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    aged(steps, old, 9)
+    key = next(key for key in steps.store.objects if key.startswith("tree/contents/") and old in key)
+    text = steps.tree / "folder" / "text"
+    text.write_text("other\n")
+    steps.store.objects[key] = steps.store.objects[key][:-1] + b"x"
+    with pytest.raises(Corrupt, match=key):
         steps.back_up()
     assert f"tree/{old}/verified.json" not in steps.store.objects
     assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
@@ -310,8 +330,8 @@ def test_a_drill_restores_compares_and_measures(steps: Steps) -> None:
 
 def test_what_is_late_is_told(steps: Steps) -> None:
     steps.enter("tree", "rpo: 2d, rto: 1h", "rpo: 1s, rto: 1h")
-    point = steps.back_up()
-    key = f"tree/{point}/{MANIFEST}"
+    steps.run(CopySource, source="tree")
+    key = f"tree/{point_id(NOW, 'r1')}/{MANIFEST}"
     manifest = json.loads(steps.store.objects[key]) | {"state_at": (NOW - timedelta(hours=9)).isoformat()}
     steps.store.objects[key] = json.dumps(manifest).encode()
     steps.run(VerifyPoint, source="tree")

@@ -24,7 +24,7 @@ from platform_ops.backups.kinds.directory_compare import differences, within
 from platform_ops.backups.kinds.directory_packs import (
     PACKERS,
     Entry,
-    Packed,
+    Outcome,
     entry_of,
     header,
     pack,
@@ -64,8 +64,8 @@ class Directory:
         """Open the directory; its files are packed when the index is written."""
         if self._deposit is None:  # pragma: no cover
             raise AssertionError("a directory is read into a deposit")
-        tree, at = Tree(self._root, self._exclude), datetime.now(UTC)
-        with self._deposit.begun(INDEX) as deposit:
+        at = datetime.now(UTC)
+        with Tree(self._root, self._exclude) as tree, self._deposit.begun(INDEX) as deposit:
             notes = [*deposit.notes]
             state: dict[str, Any] = {"path": str(self._root), "built_on": deposit.base.point if deposit.base else None}
             copied = _Copied()
@@ -165,10 +165,11 @@ tar --extract --file packs.tar --directory packs
 for list in packs/*; do
   [ -e "$list" ] || continue
   aws s3 cp --only-show-errors "s3://$STORE/{contents}${{list#packs/}}" packed
-  {unpack} |
-    tar --extract --directory restored --preserve-permissions --null --files-from "$list" || exit 1
+  {unpack} > pack.tar || exit 1
+  tar --extract --file pack.tar --directory restored --preserve-permissions --null --files-from "$list" || exit 1
 done
-tar --extract --file tree.tar --directory restored --preserve-permissions
+# Folders get their modes and times when everything is in them.
+tar --extract --file tree.tar --directory restored --preserve-permissions --delay-directory-restore
 """
 
 
@@ -178,7 +179,7 @@ class _Copied:
 
     found: list[Found] = field(default_factory=list)
     lines: dict[str, Entry] = field(default_factory=dict)
-    packed: Packed = field(default_factory=Packed)
+    packed: Outcome = field(default_factory=Outcome)
     _first: dict[Identity, str] = field(default_factory=dict)
 
     def take_over(self, files: Iterable[Found], kept: Mapping[str, Entry]) -> None:
@@ -186,7 +187,8 @@ class _Copied:
         for found in files:
             if found.path in kept:
                 self.lines[found.path] = kept[found.path]
-                self._first.setdefault(identity(found.stat), found.path)
+                if found.stat.st_nlink > 1:
+                    self._first.setdefault(identity(found.stat), found.path)
 
     def pack(self, tree: Tree, files: Iterable[Found], deposit: Deposit) -> None:
         """Pack the others, one of the names of each; should that one vanish, another of them."""
@@ -197,7 +199,8 @@ class _Copied:
             self.packed.add(packed)
             for path, (entry, which) in packed.entries.items():
                 self.lines[path] = entry
-                self._first.setdefault(which, path)
+                if which is not None:
+                    self._first.setdefault(which, path)
             waiting = [found for found in others if not self._link(found)]
 
     def _divide(self, waiting: Iterable[Found]) -> tuple[list[Found], list[Found]]:
@@ -216,6 +219,10 @@ class _Copied:
         """Make a further name a hard link, when the file it names is in a pack."""
         first = self._first.get(identity(found.stat))
         if first is None or found.stat.st_nlink == 1:
+            return False
+        its = self.lines[first]
+        if (found.stat.st_size, found.stat.st_mtime_ns) != (its["size"], its["mtime_ns"]):
+            # It was written to, or is another file with the number of one that is gone.
             return False
         self.lines[found.path] = entry_of(found.path, found.stat) | {"type": "same", "to": first}
         return True

@@ -25,7 +25,9 @@ def differences(index: Mapping[str, Entry], target: Path, subset: str) -> list[s
         difference = _difference(index.get(entry["to"], entry) if entry["type"] == "same" else entry, target / path)
         if difference:
             wrong.append(f"{shown(path)} {difference}.")
-    for folder, folders, files in os.walk(target / subset):
+    # Of a part that is a link, walk would look at what it leads to.
+    walked = () if subset and (target / subset).is_symlink() else os.walk(target / subset)
+    for folder, folders, files in walked:
         for name in (*folders, *files):
             path = os.path.relpath(os.path.join(folder, name), target)  # noqa: PTH118 - names in any encoding
             if path not in expected:

@@ -32,24 +32,25 @@ PACK_BYTES = 64 * 1024 * 1024
 PACK_FILES = 4096
 """As ``tar`` looks for each file of a pack in the list of those wanted, a longer list takes it too long."""
 PACKERS = 2
-SETTLES_NS = 2_000_000_000
-"""A file changed so shortly before it was read may change again within one tick of the file system's clock."""
+SETTLES_NS = 60_000_000_000
+"""A file changed so shortly before it was read may change again and keep its times: what is written to a mapped page
+counts when Linux writes the page back, half a minute later (`vm.dirty_expire_centisecs`)."""
 _HEADERS = 2048
 """About what the headers of a file take in a tar."""
 
 
 @dataclass(slots=True)
-class Packed:
-    """What became of files that were packed.
+class Outcome:
+    """What became of files that were to be packed.
 
-    :param entries: by path, each with the identity of the file that was read.
+    :param entries: by path, each with the identity of the file that was read if it has other names too.
     """
 
-    entries: dict[str, tuple[Entry, Identity]] = field(default_factory=dict)
+    entries: dict[str, tuple[Entry, Identity | None]] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
 
-    def add(self, other: Packed) -> None:
+    def add(self, other: Outcome) -> None:
         """Take over what another holds."""
         self.entries |= other.entries
         self.gone += other.gone
@@ -68,13 +69,13 @@ def unchanged(
     live: dict[str, int] = defaultdict(int)
     for line in same.values():
         live[line["pack"]] += line["size"] + _HEADERS
-    sizes = {pack: size_of(pack) for pack in live}
-    kept = {pack for pack, size in sizes.items() if size is not None and 2 * live[pack] >= size}
+    sizes = {name: size_of(name) for name in live}
+    kept = {name for name, size in sizes.items() if size is not None and 2 * live[name] >= size}
     return {path: line for path, line in same.items() if line["pack"] in kept}
 
 
 def is_same(seen: os.stat_result, line: Entry) -> bool:
-    """Say whether a file is the one a line tells of: nobody can write to it without changing its ``ctime``."""
+    """Say whether a file is the one a line tells of: who writes to a file that has settled changes its ``ctime``."""
     return line["type"] == "file" and (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino) == (
         line["size"],
         line["mtime_ns"],
@@ -96,28 +97,28 @@ def groups(files: Iterable[Found]) -> Iterator[list[Found]]:
         yield group
 
 
-def pack(tree: Tree, files: Iterable[Found], store: Callable[[Callable[[Writer], object]], str]) -> Packed:
+def pack(tree: Tree, files: Iterable[Found], store: Callable[[Callable[[Writer], object]], str]) -> Outcome:
     """Read files into packs, several at once.
 
     :param store: has a pack written, and returns its name.
     """
-    packed = Packed()
+    packed = Outcome()
     for one in in_order(
-        groups(files), lambda group: partial(_pack, tree, group, store), lambda _: Packed(), workers=PACKERS
+        groups(files), lambda group: partial(_pack, tree, group, store), lambda _: Outcome(), workers=PACKERS
     ):
         packed.add(one)
     return packed
 
 
-def _pack(tree: Tree, files: Sequence[Found], store: Callable[[Callable[[Writer], object]], str]) -> Packed:
-    packed = Packed()
+def _pack(tree: Tree, files: Sequence[Found], store: Callable[[Callable[[Writer], object]], str]) -> Outcome:
+    packed = Outcome()
     name = store(partial(_write, tree, files, packed))
     for entry, _ in packed.entries.values():
         entry["pack"] = name
     return packed
 
 
-def _write(tree: Tree, files: Sequence[Found], packed: Packed, out: Writer) -> None:
+def _write(tree: Tree, files: Sequence[Found], packed: Outcome, out: Writer) -> None:
     with tar_to(out) as tar:
         for folder, listed in groupby(files, key=attrgetter("folder")):
             inside = list(listed)
@@ -129,7 +130,7 @@ def _write(tree: Tree, files: Sequence[Found], packed: Packed, out: Writer) -> N
                 packed.gone += [found.path for found in inside]
 
 
-def _add(tar: tarfile.TarFile, tree: Tree, found: Found, within: int, packed: Packed) -> None:
+def _add(tar: tarfile.TarFile, tree: Tree, found: Found, within: int, packed: Outcome) -> None:
     try:
         with tree.file(found, within) as file:
             # Of what was opened: another file may have taken the name.
@@ -148,7 +149,11 @@ def _add(tar: tarfile.TarFile, tree: Tree, found: Found, within: int, packed: Pa
         packed.changed.append(found.path)
     elif read_at - seen.st_ctime_ns >= SETTLES_NS:
         told["ctime_ns"] = seen.st_ctime_ns
-    packed.entries[found.path] = told | {"ino": seen.st_ino}, identity(seen)
+    packed.entries[found.path] = (
+        told | {"ino": seen.st_ino},
+        # A number that was given to another file names no other name of that one.
+        identity(seen) if seen.st_nlink > 1 else None,
+    )
 
 
 def _stat(file: IO[bytes]) -> os.stat_result:
@@ -166,7 +171,7 @@ def header(path: str, seen: os.stat_result, kind: bytes, to: str = "") -> tarfil
     # Names of people differ between machines; numbers are what the file system keeps.
     info.mode, info.uid, info.gid = stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid
     info.type, info.linkname = kind, to
-    info.pax_headers = {"mtime": str(Decimal(seen.st_mtime_ns).scaleb(-9))}
+    info.pax_headers = {"mtime": f"{Decimal(seen.st_mtime_ns).scaleb(-9):f}"}
     return info
 
 

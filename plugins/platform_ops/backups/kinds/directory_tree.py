@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from types import TracebackType
+from typing import IO, Self, cast
 
 from platform_ops.common.errors import FailNow, NotFound
 
@@ -61,22 +62,37 @@ class Found:
 
 
 class Tree:
-    """The files below a root, which may itself be a link.
+    """The files below a root, which may itself be a link: what it leads to when it is entered is held open.
 
     :ivar gone: paths that vanished, or became something else, since their folder was listed.
     :ivar left_out: paths of what is neither file, folder nor link.
     """
 
     def __init__(self, root: Path, exclude: Sequence[str] = ()) -> None:
-        if not root.is_dir():
-            raise DirectoryMissing(
-                f"There is no directory {root} where this task runs. Mount it there, or correct the catalogue."
-            )
         self._root = root
         self._exclude = exclude
+        self._opened = -1
         self._folders: dict[str, Identity] = {}
         self.gone: list[str] = []
         self.left_out: list[str] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._opened = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DirectoryMissing(
+                f"There is no directory {self._root} where this task runs. Mount it there, or correct the catalogue."
+            ) from error
+        except PermissionError as error:
+            raise FileUnreadable(
+                f"{self._root} may not be read by the account of this task ({error.strerror}). Give it leave."
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._opened)
 
     def walk(self) -> Iterator[Found]:
         """Yield what is there, a folder before what it holds, in an order that equal trees share."""
@@ -97,7 +113,8 @@ class Tree:
 
     def _inside(self, folder: str, number: int) -> Iterator[Found]:
         with os.scandir(number) as listed:
-            names = sorted((entry.name for entry in listed), key=os.fsencode)
+            # A name that is replaced meanwhile may be listed twice.
+            names = sorted({entry.name for entry in listed}, key=os.fsencode)
         for name in names:
             path = f"{folder}/{name}" if folder else name
             if any(fnmatch.fnmatchcase(path, pattern) for pattern in self._exclude):
@@ -126,9 +143,9 @@ class Tree:
         :raises Gone: it is not.
         """
         with self._reached(path):
-            number = os.open(self._root / path, os.O_RDONLY | os.O_DIRECTORY)
+            number = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._opened)
         try:
-            if self._folders.get(path, seen := identity(os.fstat(number))) != seen:
+            if path and identity(os.fstat(number)) != self._folders[path]:
                 raise Gone(path)
             yield number
         finally:

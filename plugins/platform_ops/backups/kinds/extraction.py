@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -151,7 +151,8 @@ def write_sparse(content: Reader, file: IO[bytes]) -> None:
     while data := content.read(CHUNK):
         if _ZEROS not in data:
             # ext4 takes half as long for a file whose room was asked for at once.
-            os.posix_fallocate(file.fileno(), file.tell(), len(data))
+            with suppress(OSError):
+                os.posix_fallocate(file.fileno(), file.tell(), len(data))
             file.write(data)
             continue
         for start in range(0, len(data), len(_ZEROS)):

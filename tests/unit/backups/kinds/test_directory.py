@@ -285,3 +285,50 @@ def test_a_path_that_is_too_long_is_named_with_the_next_step(source, tree: Path)
     os.close(at)
     with pytest.raises(FileUnreadable, match="Exclude a folder above it"):
         read(source)
+
+
+def test_a_root_whose_link_leads_elsewhere_meanwhile_is_read_to_its_end(
+    changed, tree: Path, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "same").write_text("foreign")
+    root = tmp_path / "current"
+    root.symlink_to(tree)
+    source = changed(what={"path": str(root)})
+
+    def flip(_: Path) -> None:
+        root.unlink()
+        root.symlink_to(other)
+
+    with monkeypatch.context() as patched:
+        meanwhile(patched, flip, before="folder")
+        found = read(source)
+    assert found.notes == []
+    Directory(source).restore(found, scratch)
+    assert (scratch / "same").read_text() == "one\n"
+    assert (scratch / "folder" / "text").read_text() == "one\n"
+
+
+def test_a_hard_link_is_not_made_to_a_file_that_took_the_number_of_another(
+    source, tree: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replaced(_: Path) -> None:
+        for name in ("folder/text", "same"):
+            (tree / name).unlink()
+            (tree / name).write_text(name)
+
+    with monkeypatch.context() as patched:
+        meanwhile(patched, replaced, before="same")
+        found = read(source)
+    Directory(source).restore(found, scratch)
+    for name in ("folder/text", "same"):
+        assert (scratch / name).read_text() == name
+
+
+def test_a_part_that_is_a_link_is_not_followed(source, tree: Path, scratch: Path) -> None:
+    (tree / "away").symlink_to("/etc")
+    found = read(source)
+    kind = Directory(source)
+    kind.restore_some(found, scratch, "away")
+    assert kind.compare_some(found, scratch, "away") == []

@@ -206,6 +206,10 @@ def test_stock_tools_restore_it_by_the_text_beside_it(
     nights.recipients = nights.recipients if encrypted else ()
     for name in (b"not utf-8 \xff", b"-rf", b"new\nline", b"*"):
         (tree / os.fsdecode(name)).write_bytes(name)
+    (tree / "closed" / "below").mkdir(parents=True)
+    (tree / "closed" / "link").symlink_to("below")
+    (tree / "closed").chmod(0o500)
+    os.utime(tree / "closed", ns=(1, 1))
     nights.night()
     again(tree / "file-1")
     (tree / "file-2").unlink()
@@ -226,6 +230,9 @@ def test_stock_tools_restore_it_by_the_text_beside_it(
         ["bash", "-euo", "pipefail", "-c", "\n".join([client, *blocks])], cwd=folder, env=environment, check=True
     )
     assert nights.kind.compare(nights.opened(manifest), folder / "restored") == []
+    closed = (folder / "restored" / "closed").stat()
+    assert (closed.st_mode & 0o777, closed.st_mtime_ns) == (0o500, 1)
+    (folder / "restored" / "closed").chmod(0o700)
 
 
 def found(path: str, size: int) -> Found:
