@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,13 @@ class Backups:
 
 
 @pytest.fixture(scope="module")
-def backups(world: World, tmp_path_factory: pytest.TempPathFactory) -> Backups:
-    return Backups(world, tmp_path_factory.mktemp("sources"))
+def backups(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backups]:
+    """The catalogue is every test's, so what was entered in it goes again."""
+    catalogue = world.home / "include" / "backups"
+    before = set(catalogue.iterdir())
+    yield Backups(world, tmp_path_factory.mktemp("sources"))
+    for entered in set(catalogue.iterdir()) - before:
+        entered.unlink()
 
 
 def test_a_source_is_copied_verified_and_proven_by_a_restore(backups: Backups) -> None:
