@@ -49,7 +49,8 @@ def source(tmp_path: Path) -> Source:
 
 
 def copied(source: Source, recipients: list[str]) -> Manifest:
-    options = {"run_id": "r", "recipients": recipients, "told": lambda _: None}
+    key = str(pyrage.x25519.Identity.generate())
+    options = {"run_id": "r", "recipients": recipients, "key": key, "told": lambda _: None}
     return copying.copy(source, Directory(source), Points.of(source), POINT, **options)[0]
 
 
@@ -88,12 +89,11 @@ def test_a_point_is_made_proven_and_pruned(store, hooks, source, tmp_path):
 def test_stock_tools_open_a_member(hooks, source, tmp_path):
     age, zstd = stock_tool("age"), stock_tool("zstd")
     key = pyrage.x25519.Identity.generate()
-    manifest = copied(source, [str(key.to_public())])
+    copied(source, [str(key.to_public())])
     (tmp_path / "key.txt").write_text(f"{key}\n")
     client = hooks["backup_reader"].client
-    client.fget_object(
-        BACKUPS, f"{source.name}/{POINT}/{manifest.place}/files.tar.zst.age", str(tmp_path / "files.tar.zst.age")
-    )
-    opened = f"'{age}' --decrypt --identity key.txt files.tar.zst.age | '{zstd}' --decompress --stdout | tar --extract"
+    (pack,) = (one.object_name for one in client.list_objects(BACKUPS, f"{source.name}/contents/", recursive=True))
+    client.fget_object(BACKUPS, pack, str(tmp_path / "packed"))
+    opened = f"'{age}' --decrypt --identity key.txt packed | '{zstd}' --decompress --stdout | tar --extract"
     subprocess.run(["bash", "-o", "pipefail", "-c", opened], cwd=tmp_path, check=True)
     assert (tmp_path / "a.txt").read_text() == "one"
