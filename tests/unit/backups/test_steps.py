@@ -179,7 +179,8 @@ def test_what_only_an_older_point_needs_is_read_again_too(steps: Steps) -> None:
     key = next(key for key in steps.store.objects if key.startswith("tree/contents/") and old in key)
     text = steps.tree / "folder" / "text"
     text.write_text("other\n")
-    steps.store.objects[key] = steps.store.objects[key][:-1] + b"x"
+    body = steps.store.objects[key]
+    steps.store.objects[key] = body[:-1] + bytes([body[-1] ^ 1])
     with pytest.raises(Corrupt, match=key):
         steps.back_up()
     assert f"tree/{old}/verified.json" not in steps.store.objects
