@@ -66,7 +66,7 @@ def test_what_was_found_damaged_is_stored_anew(world: World, tmp_path: Path) -> 
     for number in range(4):
         world.s3.put("shop", f"k{number}", f"content {number}".encode())
     manifest = world.begin()
-    world.spoil(lambda body: body[:-1] + b"!", 0)
+    world.spoil(lambda body: body[:-1] + bytes([body[-1] ^ 1]), 0)
     world.spoil(lambda body: body[:-1], 1)
     world.s3.buckets["backups"].keys.pop(world.contents()[2])
     with pytest.raises(Corrupt, match="3 of the 4"):

@@ -115,7 +115,8 @@ def test_a_byte_that_is_wrong_on_its_way_only_is_no_damage(steps: Steps, monkeyp
     def once_wrong(bucket: str, key: str) -> Any:
         if wrong and key.endswith("index.jsonl.zst.age"):
             wrong.clear()
-            return nullcontext(io.BytesIO(steps.store.objects[key][:-1] + b"!"))
+            body = steps.store.objects[key]
+            return nullcontext(io.BytesIO(body[:-1] + bytes([body[-1] ^ 1])))
         return stream(bucket, key)
 
     monkeypatch.setattr(steps.store, "stream", once_wrong)
