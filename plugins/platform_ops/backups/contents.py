@@ -14,8 +14,8 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,20 +23,7 @@ from typing import Any
 from platform_ops.backups.errors import Corrupt
 from platform_ops.backups.points import DAMAGED, Contents, Manifest, Member
 from platform_ops.backups.store import Points
-from platform_ops.backups.streams import (
-    CHUNK,
-    Counter,
-    CountingReader,
-    CountingWriter,
-    Limited,
-    Piped,
-    Reader,
-    Sum,
-    ToldWriter,
-    Undecipherable,
-    Writer,
-    decode,
-)
+from platform_ops.backups.streams import CHUNK, Reader, Sum, Writer
 from platform_ops.systems.object_store.errors import ObjectNotFound
 
 FOLDER = "contents"
@@ -195,65 +182,14 @@ def side_by_side(expected: Iterable[Stored], found: Iterable[tuple[str, int]]) -
         yield one, size if name == one.name else None
 
 
-@contextmanager
-def open_content(points: Points, name: str, expected: Sum, identity: str | None) -> Iterator[Reader]:
-    """Open a content's plain bytes; whoever reads to the end knows that all of it was right.
-
-    :param expected: of the plain bytes.
-    :raises Corrupt: the bytes are not those that were backed up.
-    :raises ObjectNotFound: the content is gone.
-    """
-    key = key_of(points, name)
-
-    def produce(pipe: Writer) -> None:
-        plain = Counter(points.told)
-        with points.hook.stream(points.bucket, key) as body:
-            limited = Limited(pipe, expected.size)
-            try:
-                decode(body, CountingWriter(limited, plain), identity if name.endswith(".age") else None)
-            except Undecipherable as error:
-                raise _lost(points, name, str(error)) from error
-        if plain.sum != expected:
-            raise _lost(points, name, "the plain bytes have another sha256.")
-
-    with Piped(produce) as pipe:
-        yield pipe
+def open_content(points: Points, name: str, plain: Sum, identity: str | None) -> AbstractContextManager[Reader]:
+    """Open a content by the sum of its plain bytes, which a list of the kind's own says."""
+    return points.open(key_of(points, name), identity, plain)
 
 
-@contextmanager
-def open_stored(points: Points, one: Stored, identity: str | None) -> Iterator[Reader]:
-    """Open a content's plain bytes by what the list of a point says of it.
-
-    :raises Corrupt: the bytes are not those that were backed up.
-    :raises ObjectNotFound: the content is gone.
-    """
-    key = key_of(points, one.name)
-
-    def produce(pipe: Writer) -> None:
-        stored = Counter()
-        with points.hook.stream(points.bucket, key) as body:
-            reader = CountingReader(body, stored)
-            limited = Limited(ToldWriter(pipe, points.told), one.plain_size)
-            try:
-                decode(reader, limited, identity if one.name.endswith(".age") else None)
-            except Undecipherable as error:
-                raise _lost(points, one.name, str(error)) from error
-            while reader.read(CHUNK):
-                pass
-        if stored.sum != one.stored:
-            raise _lost(points, one.name, "they have another sha256.")
-
-    with Piped(produce) as pipe:
-        yield pipe
-
-
-def _lost(points: Points, name: str, why: str) -> Corrupt:
-    key = key_of(points, name)
-    return Corrupt(
-        f"The stored bytes of {points.bucket}/{key} are not those that were backed up: {why} "
-        "Restore another point; this content is lost or was changed.",
-        facts={"object": key},
-    )
+def open_stored(points: Points, one: Stored, identity: str | None) -> AbstractContextManager[Reader]:
+    """Open a content by what the list of contents says of it: of its plain bytes only how many."""
+    return points.open(key_of(points, one.name), identity, Sum(one.plain_size, ""), one.stored)
 
 
 def in_turn(name: str, since: datetime | None, now: datetime) -> bool:
@@ -269,29 +205,19 @@ def in_turn(name: str, since: datetime | None, now: datetime) -> bool:
 
 
 def check_contents(
-    points: Points,
-    manifest: Manifest,
-    since: datetime | None,
-    now: datetime,
-    told: Callable[[int], object],
-    *,
-    beside: Manifest | None = None,
+    points: Points, manifest: Manifest, since: datetime | None, now: datetime, told: Callable[[int], object]
 ) -> tuple[int, int]:
     """See that all contents of a point are there, and read the new ones and those in turn again; no key is needed.
 
     What is damaged is noted beside the point: the next copy stores it anew.
 
-    :param since: when the point before it was verified; None when none was, or all are to be read.
-    :param beside: a point whose contents are checked by themselves, and not once more here.
+    :param since: when the point before it was verified; None when none was.
     :return: how many are there, and how many were read.
     :raises Corrupt: some are missing or not what was stored; it names them.
     """
     wrong: dict[str, str] = {}
     count = read = 0
-    with ExitStack() as opened:
-        expected = opened.enter_context(listed(points, manifest))
-        if beside:
-            expected = _without(expected, opened.enter_context(listed(points, beside)))
+    with listed(points, manifest) as expected:
         for one, size in side_by_side(expected, present(points)):
             count += 1
             said = _wrong_size(one, size)
@@ -300,15 +226,31 @@ def check_contents(
                 said = _wrong_bytes(points, one, told)
             if said:
                 wrong[one.name] = said
-    if wrong:
-        points.note(manifest.point, DAMAGED, {"contents": wrong})
-        some = " ".join(f"{key_of(points, name)} {said}." for name, said in list(wrong.items())[:NAMED])
-        raise Corrupt(
-            f"{len(wrong)} of the {count} contents of point {manifest.point} of {points.source} are not what was "
-            f"stored: {some} The next copy stores them anew, where the source still has them.",
-            facts={"objects": [key_of(points, name) for name in list(wrong)[:NAMED]]},
-        )
+    _refuse(points, manifest, wrong)
     return count, read
+
+
+def check_older_contents(points: Points, manifest: Manifest, newest: Manifest, told: Callable[[int], object]) -> None:
+    """Read again what a point needs and the newest does not; what both need has its turn with the newest.
+
+    :raises Corrupt: some are missing or not what was stored; it names them.
+    """
+    with listed(points, manifest) as expected, listed(points, newest) as shared:
+        own = _without(expected, shared)
+        wrong = {one.name: said for one in own if (said := _wrong_bytes(points, one, told))}
+    _refuse(points, manifest, wrong)
+
+
+def _refuse(points: Points, manifest: Manifest, wrong: Mapping[str, str]) -> None:
+    if not wrong:
+        return
+    points.note(manifest.point, DAMAGED, {"contents": dict(wrong)})
+    some = " ".join(f"{key_of(points, name)} {said}." for name, said in list(wrong.items())[:NAMED])
+    raise Corrupt(
+        f"{len(wrong)} of the contents of point {manifest.point} of {points.source} are not what was stored: {some} "
+        "The next copy stores them anew, where the source still has them.",
+        facts={"objects": [key_of(points, name) for name in list(wrong)[:NAMED]]},
+    )
 
 
 def _without(contents: Iterable[Stored], others: Iterator[Stored]) -> Iterator[Stored]:

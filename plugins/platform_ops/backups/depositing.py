@@ -176,8 +176,7 @@ class Deposit:
 
     def size_of(self, name: str) -> int | None:
         """Return the plain bytes of a content that can be taken over; None when it is not to be had."""
-        found = self._open_ledger.look(hash_of(name), name)
-        return found.plain_size if found else None
+        return self._open_ledger.size_of(name)
 
     def store(self, write: Callable[[Writer], object]) -> str:
         """Store a content that is like no other, as it is written, and return its name; this point needs it.

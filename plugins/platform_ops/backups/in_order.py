@@ -18,7 +18,7 @@ R = TypeVar("R")
 def in_order(
     items: Iterable[A],
     work: Callable[[A], Callable[[], R] | None],
-    otherwise: Callable[[A], R],
+    otherwise: Callable[[A], R] | None = None,
     *,
     workers: int = WORKERS,
 ) -> Iterator[R]:
@@ -27,11 +27,16 @@ def in_order(
     The first error ends it: what has not begun by then is not begun.
 
     :param work: returns what a thread is to do for an item; None where ``otherwise`` gives the result at once.
+    :param otherwise: not needed where every item has work.
     """
     waiting: deque[Future[R] | A] = deque()
 
     def result(one: Future[R] | A) -> R:
-        return one.result() if isinstance(one, Future) else otherwise(one)
+        if isinstance(one, Future):
+            return one.result()
+        if otherwise is None:  # pragma: no cover
+            raise AssertionError("an item without work needs another way to its result")
+        return otherwise(one)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="in-order") as pool:
         try:

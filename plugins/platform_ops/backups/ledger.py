@@ -81,14 +81,11 @@ class Ledger:
         rows = self._file.execute("select name, plain, stored, sha256 from contents where needed order by hash")
         return (Stored(*row) for row in rows)
 
-    def look(self, hashed: str, name: str = "") -> Stored | None:
-        """Return the content with this hash, needed or not; None when there is none.
-
-        :param name: which one it must be; any without.
-        """
+    def size_of(self, name: str) -> int | None:
+        """Return the plain bytes of a content, needed or not; None when there is none of that name."""
         with self._changed:
-            found = self._row_of(hashed)
-        return Stored(*found[:4]) if found and name in ("", found[0]) else None
+            found = self._row_of(hash_of(name))
+        return found[1] if found and found[0] == name else None
 
     def _need(self, hashed: str, name: str) -> Stored | None:
         row = self._row_of(hashed)
@@ -99,6 +96,7 @@ class Ledger:
         return Stored(*row[:4])
 
     def _row_of(self, hashed: str) -> tuple[str, int, int, str, int] | None:
+        """Return name, plain size, stored size, sha256, and whether it is needed."""
         found: tuple[str, int, int, str, int] | None = self._file.execute(
             "select name, plain, stored, sha256, needed from contents where hash = ?", (bytes.fromhex(hashed),)
         ).fetchone()

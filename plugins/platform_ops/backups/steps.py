@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowException
 
 from platform_ops.backups import copying
-from platform_ops.backups.contents import CYCLE, check_contents
+from platform_ops.backups.contents import CYCLE, check_contents, check_older_contents
 from platform_ops.backups.drilling import trusted_manifest
 from platform_ops.backups.errors import Contradiction, Corrupt, NotProven
 from platform_ops.backups.keys import listing_key, recipients
@@ -260,7 +260,7 @@ class VerifyPoint(SourceStep):
                 again[one] = witness(manifest, sha256)
                 progress = Progress(self.log.info, manifest.stored_size)
                 self._read(points, manifest, progress)
-                check_contents(points, manifest, None, at, progress.add, beside=newest)
+                check_older_contents(points, manifest, newest, progress.add)
             except SPOILS as error:
                 points.spoil(one, str(error))
                 raise

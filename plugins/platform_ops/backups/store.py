@@ -243,19 +243,30 @@ class Points:
         """Open a member's plain bytes; whoever reads to the end knows that all of it was right.
 
         :param identity: private key of age; None for what was not encrypted.
+        """
+        key = self.key(manifest.point, manifest.place, member.name)
+        expected = Sum(member.plain_size, member.plain_sha256)
+        with self.open(key, identity, expected, Sum(member.stored_size, member.stored_sha256)) as plain:
+            yield plain
+
+    @contextmanager
+    def open(self, key: str, identity: str | None, plain: Sum, stored: Sum | None = None) -> Iterator[Piped]:
+        """Open an object's plain bytes; whoever reads to the end knows that all of it was right.
+
+        :param identity: private key of age; what a name without ``.age`` holds reveals nothing, and needs none.
+        :param plain: what it must unpack to; without a sha256 only no more than so much.
+        :param stored: what must lie there; anything without.
         :raises Corrupt: the bytes are not those that were written.
+        :raises ObjectNotFound: the object is gone.
         """
 
         def produce(pipe: Writer) -> None:
-            stored, plain = Counter(), Counter(self.told)
-            key = self.key(manifest.point, manifest.place, member.name)
+            packed, unpacked = Counter(), Counter(self.told)
             with self.hook.stream(self.bucket, key) as body:
-                reader = CountingReader(body, stored)
-                # A part that reveals nothing is not encrypted, whatever the rest of its point is.
-                key_of_it = identity if member.name.endswith(".age") else None
-                limited = Limited(pipe, member.plain_size)
+                reader = CountingReader(body, packed)
+                out = CountingWriter(Limited(pipe, plain.size), unpacked)
                 try:
-                    decode(reader, CountingWriter(limited, plain), key_of_it)
+                    decode(reader, out, identity if key.endswith(".age") else None)
                 except Undecipherable as error:
                     raise Corrupt(
                         f"{self.bucket}/{key} can't be read back: {error} It was changed after it was stored, or it "
@@ -264,8 +275,8 @@ class Points:
                     ) from error
                 while reader.read(CHUNK):
                     pass
-            self._compare(key, stored.sum, Sum(member.stored_size, member.stored_sha256), "stored")
-            self._compare(key, plain.sum, Sum(member.plain_size, member.plain_sha256), "restored")
+            self._compare(key, packed.sum, stored or packed.sum, "stored")
+            self._compare(key, unpacked.sum, plain if plain.sha256 else unpacked.sum, "restored")
 
         with Piped(produce) as pipe:
             yield pipe

@@ -134,22 +134,6 @@ class Limited:
         """Do nothing: nothing is held back."""
 
 
-class ToldWriter:
-    """Writes on to another writer, and tells how much."""
-
-    def __init__(self, inner: Writer, told: Callable[[int], object]) -> None:
-        self._inner = inner
-        self._told = told
-
-    def write(self, data: bytes, /) -> int:
-        """Write all of the bytes."""
-        self._told(len(data))
-        return self._inner.write(data)
-
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
-
-
 class _RememberedReader:
     """Reads on and remembers the error that ended it: age would turn it into one of its own."""
 

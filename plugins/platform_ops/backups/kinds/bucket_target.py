@@ -76,7 +76,7 @@ class BucketTarget:
 
     def in_the_way(self, point: OpenPoint) -> Iterator[str]:
         """Yield the keys that are there: of all but an earlier try's, or where others may be, of what is restored."""
-        return filter(None, in_order(self._pairs(point), lambda pair: partial(self._foreign, *pair), lambda _: ""))
+        return filter(None, in_order(self._pairs(point), lambda pair: partial(self._foreign, *pair)))
 
     def _foreign(self, group: Group, found: list[Listed] | None) -> str:
         key, expected = group
@@ -87,8 +87,7 @@ class BucketTarget:
     def restore(self, point: OpenPoint) -> Written:
         """Write what is missing."""
         versions = covered = 0
-        work = in_order(self._pairs(point), lambda pair: partial(self._restore_key, point, *pair), lambda _: Written())
-        for one in work:
+        for one in in_order(self._pairs(point), lambda pair: partial(self._restore_key, point, *pair)):
             versions, covered = versions + one.versions, covered + one.covered
         return Written(versions, covered)
 
@@ -123,7 +122,7 @@ class BucketTarget:
     def compare(self, point: OpenPoint) -> list[str]:
         """Return a sentence for each difference between the bucket and the point."""
         wrong = []
-        for said in in_order(self._pairs(point), lambda pair: partial(self._compare_key, *pair), lambda _: []):
+        for said in in_order(self._pairs(point), lambda pair: partial(self._compare_key, *pair)):
             wrong += said
         return wrong
 

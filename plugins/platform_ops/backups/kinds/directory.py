@@ -15,8 +15,8 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from platform_ops.backups import contents
-from platform_ops.backups.contents import Stored, lines, listed, open_stored, write_line
+from platform_ops.backups.contents import FOLDER, Stored, lines, listed, open_stored, write_line
+from platform_ops.backups.contents import INDEX as CONTENTS
 from platform_ops.backups.depositing import Deposit
 from platform_ops.backups.errors import Corrupt, NoPoint
 from platform_ops.backups.in_order import in_order
@@ -38,7 +38,7 @@ from platform_ops.backups.points import Manifest
 from platform_ops.backups.sources import Source
 from platform_ops.backups.streams import Writer
 
-INDEX = "index.jsonl"
+FILES = "index.jsonl"
 TREE = "tree.tar"
 PACKS = "packs.tar"
 """For each pack the paths of the files that are taken from it, for who restores with ``tar``."""
@@ -65,20 +65,20 @@ class Directory:
         if self._deposit is None:  # pragma: no cover
             raise AssertionError("a directory is read into a deposit")
         at = datetime.now(UTC)
-        with Tree(self._root, self._exclude) as tree, self._deposit.begun(INDEX) as deposit:
+        with Tree(self._root, self._exclude) as tree, self._deposit.begun(FILES) as deposit:
             notes = [*deposit.notes]
             state: dict[str, Any] = {"path": str(self._root), "built_on": deposit.base.point if deposit.base else None}
             copied = _Copied()
             parts = (
-                Part(INDEX, partial(self._write_index, tree, deposit, copied, state, notes), deposit.list_readers),
+                Part(FILES, partial(self._write_files, tree, deposit, copied, state, notes), deposit.list_readers),
                 Part(TREE, partial(_write_tree, copied)),
                 Part(PACKS, partial(_write_packs, copied)),
-                Part(contents.INDEX, deposit.write_index, ()),
+                Part(CONTENTS, deposit.write_index, ()),
             )
             tools = {"tar": f"tarfile of Python {platform.python_version()}"}
             yield Reading(at, parts, state, tools, notes, deposit.contents)
 
-    def _write_index(
+    def _write_files(
         self, tree: Tree, deposit: Deposit, copied: _Copied, state: dict[str, Any], notes: list[str], out: Writer
     ) -> None:
         copied.found = list(tree.walk())
@@ -89,19 +89,10 @@ class Directory:
         for _, entry in copied.entries():
             write_line(out, entry)
             count, size = count + (entry["type"] != "folder"), size + entry.get("size", 0)
-        packed = copied.packed
-        gone = [*tree.gone, *packed.gone]
-        state |= {"files": count, "bytes": size, "packed": len(packed.entries)}
-        state |= {"changed": len(packed.changed), "vanished": len(gone), "left_out": len(tree.left_out)}
-        notes += [
-            f"{len(paths)} of its files {words}: {_some(paths)}."
-            for paths, words in (
-                (packed.changed, "changed while they were read; this point holds them as they were found"),
-                (gone, "vanished, or became something else, while the directory was read"),
-                (tree.left_out, "are neither files, folders nor links, and are left out"),
-            )
-            if paths
-        ]
+        gone, changed = [*tree.gone, *copied.packed.gone], copied.packed.changed
+        state |= {"files": count, "bytes": size, "packed": len(copied.packed.entries)}
+        state |= {"changed": len(changed), "vanished": len(gone), "left_out": len(tree.left_out)}
+        notes += _notes(changed, gone, tree.left_out)
 
     def restore(self, point: OpenPoint, target: Path) -> None:
         """Extract all of it."""
@@ -152,7 +143,7 @@ class Directory:
         unpack = (
             "age --decrypt --identity key.txt packed | zstd --decompress" if manifest.recipients else "zstd -dc packed"
         )
-        return _COMMANDS.format(contents=f"{manifest.source}/{contents.FOLDER}/", unpack=unpack)
+        return _COMMANDS.format(contents=f"{manifest.source}/{FOLDER}/", unpack=unpack)
 
 
 _COMMANDS = """\
@@ -241,9 +232,10 @@ class _Copied:
 
 def _kept(files: Iterable[Found], deposit: Deposit) -> dict[str, Entry]:
     """Return the lines that stay as they are, and note that their packs are needed."""
-    earlier = {line["path"]: line for line in deposit.earlier(INDEX) if line["type"] == "file"}
+    earlier = {line["path"]: line for line in deposit.earlier(FILES) if line["type"] == "file"}
     kept = unchanged(files, earlier, deposit.size_of)
     for name in {line["pack"] for line in kept.values()}:
+        # It was there when its size was asked for, and stays: the claim on the point that lists it is written.
         deposit.needs(name)
     deposit.told(sum(line["size"] for line in kept.values()))
     return kept
@@ -289,13 +281,22 @@ def _extract_packs(point: OpenPoint, extraction: Extraction, packs: dict[str, se
         with open_stored(point.points, one, point.identity) as plain:
             extraction.add(plain, packs[one.name].__contains__)
 
-    for _ in in_order(found, lambda one: partial(take, one), lambda _: None, workers=PACKERS):
+    for _ in in_order(found, lambda one: partial(take, one), workers=PACKERS):
         pass
 
 
 def _index(point: OpenPoint) -> dict[str, Entry]:
-    with point.open(INDEX) as plain:
+    with point.open(FILES) as plain:
         return {entry["path"]: entry for entry in lines(plain)}
+
+
+def _notes(changed: list[str], gone: list[str], left_out: list[str]) -> list[str]:
+    told = (
+        (changed, "changed while they were read; this point holds them as they were found"),
+        (gone, "vanished, or became something else, while the directory was read"),
+        (left_out, "are neither files, folders nor links, and are left out"),
+    )
+    return [f"{len(paths)} of its files {words}: {_some(paths)}." for paths, words in told if paths]
 
 
 def _some(paths: list[str]) -> str:

@@ -172,7 +172,7 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
                 self.client._complete_multipart_upload(bucket, key, upload, parts)  # noqa: SLF001
             except Exception:
                 # What broke it is the error to tell; there may be nothing left to abort, or nobody who answers.
-                with suppress(Exception):
+                with suppress(PlatformError), self._errors(f"the upload of {bucket}/{key}"):
                     self.client._abort_multipart_upload(bucket, key, upload)  # noqa: SLF001
                 raise
 

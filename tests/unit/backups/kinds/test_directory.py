@@ -12,7 +12,7 @@ import pytest
 
 from platform_ops.backups.copying import copy
 from platform_ops.backups.drilling import Opened
-from platform_ops.backups.kinds.directory import INDEX, Directory
+from platform_ops.backups.kinds.directory import FILES, Directory
 from platform_ops.backups.kinds.directory_tree import DirectoryMissing, FileUnreadable
 from platform_ops.backups.store import Points
 from tests.unit.backups.memory_store import MemoryStore
@@ -32,7 +32,7 @@ class Read(Opened):
 
     @property
     def index(self) -> dict[str, dict[str, Any]]:
-        with self.open(INDEX) as plain:
+        with self.open(FILES) as plain:
             lines = b"".join(iter(lambda: plain.read(1000), b"")).splitlines()
         return {line["path"]: line for line in map(json.loads, lines)}
 
