@@ -1,5 +1,7 @@
 """An object store alone, without Airflow: started as `sandbox start` does, with the seed's buckets and accounts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ class Store:
         self.environment |= {"PLATFORM_OPS_HOME": str(ROOT), variable(SYSTEM): name}
         if self.is_real:
             needed(self.server.program)
+        state.mkdir(exist_ok=True)
         contract.write(state, self.environment)
         (state / lifecycle.MARK).touch()
 
@@ -77,3 +80,14 @@ class Store:
     def effects(self) -> dict[str, int]:
         answer = httpx.get(f"{self.address}/_sandbox/state", trust_env=False)
         return dict(answer.json()["effects"])
+
+
+@contextmanager
+def started(state: Path, name: str = STAND_IN) -> Iterator[Store]:
+    """Yield a store that runs while the block does, and leaves nothing."""
+    store = Store(state, name)
+    try:
+        store.start()
+        yield store
+    finally:
+        store.remove()

@@ -10,7 +10,7 @@ import pytest
 from sandbox.contract import STAND_IN
 from sandbox.real import table
 from tests.faults.installation import Installation
-from tests.object_store import Store
+from tests.object_store import Store, started
 
 REAL = os.environ.get("SANDBOX_REAL", "")
 """A real server instead of the stand-in, as `--real` takes it."""
@@ -21,12 +21,8 @@ SEED = os.environ.get("FAULTS_SEED", "") or str(SystemRandom().randrange(10**9))
 @pytest.fixture
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store of the test's own: the stand-in holds all that was ever written in memory."""
-    store = Store(tmp_path_factory.mktemp("state"), table.asked(REAL)[1] if REAL else STAND_IN)
-    try:
-        store.start()
+    with started(tmp_path_factory.mktemp("state"), table.asked(REAL)[1] if REAL else STAND_IN) as store:
         yield store
-    finally:
-        store.remove()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
+from tests.faults.bucket import Stored
 from tests.faults.installation import Installation, Sampled
 
 Change = Callable[[int], None]
@@ -72,3 +73,13 @@ MADE: Mapping[str, Callable[[Installation, str], tuple[Sampled, Change]]] = {
     "directory": directory,
     "git": git,
 }
+
+
+def begun(installation: Installation, kind: str) -> tuple[Sampled, Stored, Change]:
+    """Make two points, and change the source for the third."""
+    source, change = MADE[kind](installation, f"a-{kind}")
+    for number in (0, 1):
+        change(number)
+        source.does(number, "copy", "verify")
+    change(2)
+    return source, Stored(installation.store.owner, source.name), change

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from sandbox.real.table import SERVERS
 from tests.faults.bucket import Stored
 from tests.faults.installation import Installation
-from tests.faults.sources import MADE
+from tests.faults.sources import begun
 from tests.object_store import SYSTEM, Store
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -49,24 +51,32 @@ def store(request: pytest.FixtureRequest, disk: Path) -> Iterator[Store]:
         store.stop()
 
 
+def has_room(stored: Stored) -> bool:
+    """Ask by writing: MinIO looks at its disk from time to time only."""
+    from minio.error import S3Error
+
+    try:
+        stored.write(f"{stored.source}/proofs/room", b"x")
+    except S3Error:
+        return False
+    stored.remove(f"{stored.source}/proofs/room")
+    return True
+
+
 def test_a_full_disk_is_told_and_nothing_is_lost(installation: Installation, disk: Path) -> None:
-    source, change = MADE["directory"](installation, "a-directory")
-    stored = Stored(installation.store.owner, source.name)
-    for number in (0, 1):
-        change(number)
-        source.back_up(number)
+    source, stored, _ = begun(installation, "directory")
     before = stored.points()
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
         # Less room than the next point takes.
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - 2 * 1024 * 1024)
-    change(2)
     (ended,) = source.tries(2, "copy", "verify", "prune", "drill")
     assert (ended.step, ended.again) == ("copy", True), ended
     assert "not ours" not in ended.error
     assert stored.points() == before
     assert [broken for point in before for broken in stored.broken(point)] == []
     ballast.unlink()
+    wait_until(partial(has_room, stored), "room that the store knows of")
     source.back_up(2)
     assert stored.verified()[-1] == source.point(2)
     source.back_up(3)

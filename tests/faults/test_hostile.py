@@ -13,6 +13,7 @@ import zstandard
 from tests.faults.bucket import Stored
 from tests.faults.installation import Installation, Sampled
 from tests.faults.sources import directory
+from tests.folders import deepen
 
 pytestmark = pytest.mark.faults
 
@@ -125,12 +126,7 @@ def test_a_path_too_long_to_be_opened_is_named(installation: Installation) -> No
     """40 kB of folders below each other, which no system call takes at once."""
     folder = installation.room / "deep"
     folder.mkdir()
-    at = os.open(folder, os.O_RDONLY)
-    for _ in range(200):
-        os.mkdir("d" * 200, dir_fd=at)
-        at, above = os.open("d" * 200, os.O_RDONLY, dir_fd=at), at
-        os.close(above)
-    os.close(at)
+    deepen(folder, 200)
     source = installation.enter("deep", "directory", {"path": str(folder)})
     ended = source.tries(0, "copy", "verify", "drill")
     assert [one.error for one in ended if "not ours" in one.error] == []

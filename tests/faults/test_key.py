@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from sandbox.real.minio import MINIO
-from tests.faults.bucket import Stored
 from tests.faults.installation import Installation
-from tests.faults.sources import MADE
-from tests.object_store import Store
+from tests.faults.sources import begun
+from tests.object_store import Store, started
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.faults
@@ -18,14 +17,8 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    state = tmp_path / "state"
-    state.mkdir()
-    store = Store(state, MINIO.name)
-    try:
-        store.start()
+    with started(tmp_path / "state", MINIO.name) as store:
         yield store
-    finally:
-        store.remove()
 
 
 def admin(store: Store) -> Any:
@@ -37,13 +30,8 @@ def admin(store: Store) -> Any:
 
 
 def test_a_key_that_is_withdrawn_amid_a_copy(installation: Installation) -> None:
-    source, change = MADE["directory"](installation, "a-directory")
-    stored = Stored(installation.store.owner, source.name)
-    for number in (0, 1):
-        change(number)
-        source.back_up(number)
+    source, stored, _ = begun(installation, "directory")
     before = stored.points()
-    change(2)
     writer = installation.store.environment["OBJECT_STORE_BACKUP_WRITER_ACCESS_KEY"]
     # The second part waits at the fault layer until the key is gone.
     with installation.faults({"kind": "delay", "method": "PUT", "path": "partNumber=2", "seconds": 15}):

@@ -8,18 +8,14 @@ import pytest
 
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from sandbox.real.table import SERVERS
-from tests.object_store import SYSTEM, Store
+from tests.object_store import SYSTEM, Store, started
 
 
 @pytest.fixture(scope="module", params=list(SERVERS[SYSTEM]))
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     name = str(request.param)
-    store = Store(tmp_path_factory.mktemp(f"state of {name}"), name)
-    try:
-        store.start()
+    with started(tmp_path_factory.mktemp(f"state of {name}"), name) as store:
         yield store
-    finally:
-        store.remove()
 
 
 @pytest.fixture

@@ -233,20 +233,13 @@ class Deposit:
             return found.name
         name = content_name(hashed, self.point, self.place, encrypted=bool(self.recipients))
         try:
-            self._store(name, packed)
+            self.points.hook.put_stream(self.points.bucket, key_of(self.points, name), packed.file)
         except BaseException:
             ledger.fail(hashed)
             raise
         ledger.done(Stored(name, packed.plain.size, packed.stored.size, packed.stored.sha256))
         self.added += 1
         return name
-
-    def _store(self, name: str, packed: Packed) -> None:
-        points, key = self.points, key_of(self.points, name)
-        if packed.stored.size <= _SPOOLED:
-            points.hook.put(points.bucket, key, packed.file.read(), "application/octet-stream")
-        else:
-            points.hook.put_stream(points.bucket, key, packed.file)
 
     def write_index(self, out: Writer) -> None:
         """Write ``contents.jsonl``; every content of the point must have been needed or kept by now."""

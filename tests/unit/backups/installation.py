@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,3 +87,9 @@ class Steps:
         self.run(CopySource, source=source, at=at, run_id=run_id)
         self.run(VerifyPoint, source=source, at=at, run_id=run_id)
         return point_id(at, run_id)
+
+    def age(self, point: str, *, days: int, source: str = "tree") -> None:
+        """Have a point been verified longer ago."""
+        key = f"{source}/{point}/verified.json"
+        noted = json.loads(self.store.objects[key]) | {"at": (NOW - timedelta(days=days)).isoformat()}
+        self.store.objects[key] = json.dumps(noted).encode()

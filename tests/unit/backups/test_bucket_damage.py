@@ -1,10 +1,12 @@
 """What is found of damaged contents and lists, and how the next copy heals it."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from platform_ops.backups.contents import lines
 from platform_ops.backups.errors import Corrupt
 from platform_ops.backups.streams import encode_whole
 from tests.unit.backups.bucket_world import World
@@ -75,6 +77,21 @@ def test_what_was_found_damaged_is_stored_anew(world: World, tmp_path: Path) -> 
     assert healed.state["added"] == 3
     assert "3 contents" in " ".join(world.notes)
     assert world.drill(healed, tmp_path).differences == ()
+
+
+def test_a_list_in_the_place_of_another_is_named(world: World, tmp_path: Path) -> None:
+    world.s3.put("shop", "k", b"x")
+    manifest = world.begin()
+    key = world.points.key(manifest.point, manifest.place, "objects.jsonl.zst.age")
+    size = next(one.plain_size for one in manifest.members if key.endswith(one.name))
+    world.s3.put("backups", key, encode_whole(b"-" * size, world.recipients))
+    with pytest.raises(Corrupt, match=key):
+        world.drill(manifest, tmp_path)
+
+
+def test_a_list_that_is_none_of_ours_is_told() -> None:
+    with pytest.raises(Corrupt, match="not one of ours"):
+        list(lines(BytesIO(b"{}\nno line of ours\n")))
 
 
 def test_a_damaged_list_is_not_built_on(world: World) -> None:

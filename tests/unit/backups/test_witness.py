@@ -14,7 +14,6 @@ from platform_ops.backups.witness import HELD
 from platform_ops.common.errors import Unreachable
 from tests.unit.backups.installation import NOW, Steps
 from tests.unit.backups.restores import Restores
-from tests.unit.backups.test_steps import aged
 
 NONE = "not held against evidence: there is none of it"
 
@@ -107,7 +106,7 @@ def test_a_store_of_evidence_that_is_away_keeps_nobody_from_restoring(
 
 def test_a_verification_holds_older_points_against_their_evidence(steps: Steps) -> None:
     old = back_up(steps, at=NOW - timedelta(days=9), run_id="r0")
-    aged(steps, old, 9)
+    steps.age(old, days=9)
     forge(steps, old)
     with pytest.raises(NotProven, match=old):
         back_up(steps)
@@ -117,7 +116,7 @@ def test_a_verification_holds_older_points_against_their_evidence(steps: Steps) 
 
 def test_a_verification_names_older_points_without_evidence(steps: Steps) -> None:
     old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
-    aged(steps, old, 9)
+    steps.age(old, days=9)
     steps.back_up()
     report = steps.told[-1]
     assert f"1 of them were not held against evidence: {old}." in report["summary"]

@@ -141,8 +141,12 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
 
         :raises BucketNotFound: there is no such bucket.
         """
+        from minio.helpers import MIN_PART_SIZE
+
         with self._errors(f"object {bucket}/{key}"):
-            self.client.put_object(bucket, key, BytesIO(body), len(body), content_type=content_type)
+            # In one request, as long as S3 takes it: when an upload in parts breaks, minio tells of its abort instead.
+            size = max(len(body), MIN_PART_SIZE)
+            self.client.put_object(bucket, key, BytesIO(body), len(body), content_type, part_size=size)
 
     @changes("object_store.put_stream")
     def put_stream(self, bucket: str, key: str, body: Readable, headers: Mapping[str, str] = _BYTES) -> None:

