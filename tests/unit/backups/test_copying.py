@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
+import zstandard
 
 from platform_ops.backups import copying
 from platform_ops.backups.drilling import Opened, drill
@@ -16,6 +18,7 @@ from platform_ops.backups.errors import Corrupt, NoPoint
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.points import MANIFEST, point_id
 from platform_ops.backups.store import Points
+from platform_ops.backups.streams import encode_whole
 from platform_ops.systems.object_store.errors import ObjectNotFound
 from tests.unit.backups.memory_store import Killed, MemoryStore
 
@@ -127,6 +130,22 @@ def test_changed_bytes_are_found_and_named(make, source, points, store, key, tmp
         points.check(points.manifest(POINT)[0], member(points), lambda _: None)
     with pytest.raises(Corrupt, match=name):
         proven(source, points, key, scratch=tmp_path / "scratch")
+
+
+def test_bytes_that_somebody_else_sealed_are_not_restored(
+    make, source, points, store, key, recipients, tmp_path
+) -> None:
+    """The public keys are public: what unpacks well is not therefore what was stored."""
+    make()
+    sealed = [one for one in store.objects if one.endswith(".zst.age") and "/packs.tar" not in one]
+    assert len(sealed) == 3, "the index, the tree and a pack"
+    for number, name in enumerate(sealed):
+        kept = store.objects[name]
+        plain = zstandard.ZstdDecompressor().stream_reader(pyrage.decrypt(kept, [key])).read()
+        store.objects[name] = encode_whole(plain, recipients)
+        with pytest.raises(Corrupt, match=name):
+            proven(source, points, key, scratch=tmp_path / f"scratch {number}")
+        store.objects[name] = kept
 
 
 def test_bytes_that_were_wrong_once_on_the_way_spoil_nothing(
