@@ -15,7 +15,7 @@ import pyrage
 
 from benchmarks import trees
 from benchmarks.figures import Figure, Result, middle
-from benchmarks.peers import Ran, Rclone, Restic, ours, versions
+from benchmarks.peers import Ran, Rclone, Restic, ours, run, versions
 from benchmarks.stores import Store, minio_in
 from platform_ops.backups.kinds.directory_packs import SETTLES_NS
 
@@ -93,8 +93,9 @@ def _turn(bench: Bench, turn: int) -> None:
 
     bench.our("ours, restore", order | {"work": "restore", "point": point, "target": str(work / "ours")})
     bench.peer("restic, restore", restic("restore", "--quiet", "--target", work / "restic", "latest"))
-    shutil.rmtree(work / "ours")
-    shutil.rmtree(work / "restic")
+    bench.peer("tar, restore", _extracted(bench.tree, work / "tar"))
+    for name in ("ours", "restic", "tar"):
+        shutil.rmtree(work / name)
 
     changed = trees.change(bench.tree, bench.pieces, turn)
     bench.our("ours, second", order | {"work": "copy"})
@@ -105,6 +106,16 @@ def _turn(bench: Bench, turn: int) -> None:
         bench.stored[f"{name}, of each changed byte"].append((after[name] - before[name]) / changed)
     for bucket in (mine, theirs, plain):
         store.remove(bucket)
+
+
+def _extracted(tree: Path, target: Path) -> Ran:
+    """Write the tree as tar does from one plain file: what its files cost this machine, whoever makes them."""
+    archive = target.with_suffix(".tar")
+    target.mkdir()
+    run(["tar", "--create", "--file", archive, "--directory", tree, "."], {})
+    ran = run(["tar", "--extract", "--file", archive, "--directory", target], {})
+    archive.unlink()
+    return ran
 
 
 def _note_sizes(bench: Bench, mine: str, theirs: str, plain: str, when: str) -> dict[str, int]:
@@ -127,6 +138,8 @@ def _result(bench: Bench, turns: int) -> Result:
         Figure("full backup against a plain copy by rclone", ratio("full", "rclone"), "x", PLAIN),
         Figure(f"restore, {of}", median(took["ours, restore"]), "s"),
         Figure("restore against restic", ratio("restore", "restic"), "x", RESTORED),
+        Figure("restore against tar, from a plain file", ratio("restore", "tar"), "x"),
+        Figure("restic's restore against tar", median(took["restic, restore"]) / median(took["tar, restore"]), "x"),
         Figure(f"second backup, one file in a hundred changed, {of}", median(took["ours, second"]), "s"),
         Figure("second backup against restic", ratio("second", "restic"), "x", SECOND),
         Figure("bytes stored for each changed byte", stored["ours, of each changed byte"], "x", UPLOADED),
@@ -137,6 +150,7 @@ def _result(bench: Bench, turns: int) -> Result:
     rows = [
         (name, *(_cell(took, f"{name}, {work}") for work in _WORK), f"{stored[f'{name}, full']:.0f}") for name in _NAMES
     ]
+    rows.append(("tar, from a plain file", "", _cell(took, "tar, restore"), "", ""))
     peers = ("The peers:", ("peer", "version", "from"), versions())
     return Result("Backups of a directory", figures, (("Seconds, with their span:", head, rows), peers))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -150,9 +150,6 @@ def write_sparse(content: Reader, file: IO[bytes]) -> None:
     """Write all that is read into an empty file; blocks of zeros are left out, as a sparse file's were."""
     while data := content.read(CHUNK):
         if _ZEROS not in data:
-            # ext4 takes half as long for a file whose room was asked for at once.
-            with suppress(OSError):
-                os.posix_fallocate(file.fileno(), file.tell(), len(data))
             file.write(data)
             continue
         for start in range(0, len(data), len(_ZEROS)):
