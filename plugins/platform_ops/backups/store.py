@@ -254,14 +254,14 @@ class Points:
         """Open an object's plain bytes; whoever reads to the end knows that all of it was right.
 
         :param identity: private key of age; what a name without ``.age`` holds reveals nothing, and needs none.
-        :param plain: what it must unpack to; without a sha256 only no more than so much.
+        :param plain: what it must unpack to; without a sha256 only how much.
         :param stored: what must lie there; anything without.
         :raises Corrupt: the bytes are not those that were written.
         :raises ObjectNotFound: the object is gone.
         """
 
         def produce(pipe: Writer) -> None:
-            packed, unpacked = Counter(), Counter(self.told)
+            packed, unpacked = Counter(hashes=stored is not None), Counter(self.told, hashes=bool(plain.sha256))
             with self.hook.stream(self.bucket, key) as body:
                 reader = CountingReader(body, packed)
                 out = CountingWriter(Limited(pipe, plain.size), unpacked)
@@ -275,8 +275,9 @@ class Points:
                     ) from error
                 while reader.read(CHUNK):
                     pass
-            self._compare(key, packed.sum, stored or packed.sum, "stored")
-            self._compare(key, unpacked.sum, plain if plain.sha256 else unpacked.sum, "restored")
+            if stored:
+                self._compare(key, packed.sum, stored, "stored")
+            self._compare(key, unpacked.sum, plain, "restored")
 
         with Piped(produce) as pipe:
             yield pipe
