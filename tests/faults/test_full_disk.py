@@ -20,6 +20,8 @@ pytestmark = pytest.mark.faults
 
 SIZE = 1200
 """MiB; MinIO takes no disk below 900."""
+ROOM = 2 * 1024 * 1024
+"""What is left of it when it is full: less than the next point takes."""
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def has_room(stored: Stored) -> bool:
     from minio.error import S3Error
 
     try:
-        stored.write(f"{stored.source}/proofs/room", b"x")
+        stored.write(f"{stored.source}/proofs/room", bytes(ROOM + 1))
     except S3Error:
         return False
     stored.remove(f"{stored.source}/proofs/room")
@@ -68,8 +70,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(installation: Installation, dis
     before = stored.points()
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
-        # Less room than the next point takes.
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - 2 * 1024 * 1024)
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - ROOM)
     (ended,) = source.tries(2, "copy", "verify", "prune", "drill")
     assert (ended.step, ended.again) == ("copy", True), ended
     assert "not ours" not in ended.error

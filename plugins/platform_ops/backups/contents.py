@@ -274,4 +274,4 @@ def _wrong_bytes(points: Points, one: Stored, told: Callable[[int], object]) -> 
         found = points.sum(key_of(points, one.name), one.stored, told)
     except ObjectNotFound:
         return "is missing"
-    return "" if found == one.stored else "has other bytes"
+    return _wrong_size(one, found.size) or ("" if found == one.stored else "has other bytes")

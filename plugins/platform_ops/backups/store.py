@@ -259,6 +259,8 @@ class Points:
         :raises Corrupt: the bytes are not those that were written.
         :raises ObjectNotFound: the object is gone.
         """
+        if not plain.sha256 and stored is None:
+            raise Corrupt(f"Nothing says which bytes {self.bucket}/{key} must hold.", facts={"object": key})
 
         def produce(pipe: Writer) -> None:
             packed, unpacked = Counter(hashes=stored is not None), Counter(self.told, hashes=bool(plain.sha256))
@@ -313,10 +315,11 @@ class Points:
     def _compare(self, key: str, found: Sum, expected: Sum, which: str) -> None:
         if found == expected:
             return
-        size = f"{found.size} bytes instead of {expected.size}" if found.size != expected.size else "the same size"
+        size = f"{found.size} bytes instead of {expected.size}"
+        how = size if found.size != expected.size else "as many, with another sha256"
         raise Corrupt(
             f"The {which} bytes of {self.bucket}/{key} are not those that were backed up "
-            f"({size}, another sha256). Restore another point; this one is lost or was changed.",
+            f"({how}). Restore another point; this one is lost or was changed.",
             facts={"object": key},
         )
 

@@ -8,7 +8,7 @@ import pytest
 
 from platform_ops.backups.contents import lines
 from platform_ops.backups.errors import Corrupt
-from platform_ops.backups.streams import encode_whole
+from platform_ops.backups.streams import Sum, encode_whole
 from tests.unit.backups.bucket_world import World
 
 
@@ -87,6 +87,13 @@ def test_a_list_in_the_place_of_another_is_named(world: World, tmp_path: Path) -
     world.s3.put("backups", key, encode_whole(b"-" * size, world.recipients))
     with pytest.raises(Corrupt, match=key):
         world.drill(manifest, tmp_path)
+
+
+def test_what_no_sum_is_said_of_is_not_opened(world: World) -> None:
+    world.s3.put("shop", "k", b"x")
+    world.begin()
+    with pytest.raises(Corrupt, match="Nothing says"), world.points.open(world.contents()[0], None, Sum(1, "")):
+        pass
 
 
 def test_a_list_that_is_none_of_ours_is_told() -> None:

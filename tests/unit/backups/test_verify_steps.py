@@ -95,15 +95,17 @@ def test_an_older_point_that_is_spoilt_is_found_named_and_no_longer_verified(ste
     assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
 
 
-def test_what_only_an_older_point_needs_is_read_again_too(steps: Steps) -> None:
+@pytest.mark.parametrize("how", ["has other bytes", "bytes instead of", "is missing"])
+def test_what_only_an_older_point_needs_is_read_again_too(steps: Steps, how: str) -> None:
     old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
     steps.age(old, days=9)
     key = next(key for key in steps.store.objects if key.startswith("tree/contents/") and old in key)
     text = steps.tree / "folder" / "text"
     text.write_text("other\n")
-    body = steps.store.objects[key]
-    steps.store.objects[key] = body[:-1] + bytes([body[-1] ^ 1])
-    with pytest.raises(Corrupt, match=key):
+    body = steps.store.objects.pop(key)
+    if how != "is missing":
+        steps.store.objects[key] = body[:-1] + (bytes([body[-1] ^ 1]) if how == "has other bytes" else b"")
+    with pytest.raises(Corrupt, match=f"{key} .*{how}"):
         steps.back_up()
     assert f"tree/{old}/verified.json" not in steps.store.objects
     assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects

@@ -148,7 +148,7 @@ def _write(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
 
 def write_sparse(content: Reader, file: IO[bytes]) -> None:
     """Write all that is read into an empty file; blocks of zeros are left out, as a sparse file's were."""
-    size = len(_ZEROS)
+    size, hole = len(_ZEROS), False
     while data := content.read(CHUNK):
         written = 0
         # To look for the zeros anywhere in the data takes longer than to unpack them.
@@ -158,8 +158,9 @@ def write_sparse(content: Reader, file: IO[bytes]) -> None:
                 file.seek(size, os.SEEK_CUR)
                 written = start + size
         file.write(data[written:] if written else data)
+        hole = written == len(data)
     # What ends with zeros is as long as it was.
-    if os.fstat(file.fileno()).st_size < file.tell():
+    if hole:
         file.truncate()
 
 

@@ -362,6 +362,8 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
+        from xml.etree.ElementTree import ParseError
+
         from minio.error import InvalidResponseError, S3Error, ServerError
         from urllib3.exceptions import HTTPError
 
@@ -374,7 +376,8 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
         except ServerError as error:
             kind = error_for_status(error.status_code)
             raise kind(f"The object store answered {error.status_code} for {what}.") from error
-        except (HTTPError, InvalidResponseError) as error:
+        # minio takes an answer that was cut off on its way for XML.
+        except (HTTPError, InvalidResponseError, ParseError, UnicodeDecodeError) as error:
             raise Unreachable(
                 f"The object store at {self.address} gave no usable answer for {what}: {type(error).__name__}. "
                 "Check that it runs and that the connection's address is right."

@@ -3,6 +3,7 @@ import json
 from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
+from xml.etree.ElementTree import ParseError
 
 import pytest
 import urllib3
@@ -209,7 +210,8 @@ def test_parts_grow_so_that_the_number_of_them_sets_no_limit(monkeypatch: pytest
     assert store.read("backups", "long") == body
 
 
-def test_an_upload_whose_last_answer_was_lost_may_be_tried_again() -> None:
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_an_upload_whose_last_answer_was_lost_may_be_tried_again(cut_off: bool) -> None:
     """It was completed, so there is nothing to abort: that must not hide what happened."""
 
     from minio.error import S3Error
@@ -231,6 +233,8 @@ def test_an_upload_whose_last_answer_was_lost_may_be_tried_again() -> None:
 
         def _abort_multipart_upload(self, *_: Any) -> None:
             self.aborted += 1
+            if cut_off:
+                raise ParseError("no element found")
             raise S3Error(cast("Any", Answer()), "NoSuchUpload", "gone", "key", "1", "1")
 
     hook = ObjectStoreHook(pool=Pool(200))
