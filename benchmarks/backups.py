@@ -128,8 +128,8 @@ def _note_sizes(bench: Bench, mine: str, theirs: str, plain: str, when: str) -> 
 def _result(bench: Bench, turns: int) -> Result:
     took, stored = bench.took, {name: median(values) for name, values in bench.stored.items()}
 
-    def ratio(work: str, peer: str) -> float:
-        return median(took[f"ours, {work}"]) / median(took[f"{peer}, {work}"])
+    def ratio(work: str, peer: str, program: str = "ours") -> float:
+        return median(took[f"{program}, {work}"]) / median(took[f"{peer}, {work}"])
 
     of = f"median of {turns}"
     figures = (
@@ -139,7 +139,7 @@ def _result(bench: Bench, turns: int) -> Result:
         Figure(f"restore, {of}", median(took["ours, restore"]), "s"),
         Figure("restore against restic", ratio("restore", "restic"), "x", RESTORED),
         Figure("restore against tar, from a plain file", ratio("restore", "tar"), "x"),
-        Figure("restic's restore against tar", median(took["restic, restore"]) / median(took["tar, restore"]), "x"),
+        Figure("restic's restore against tar", ratio("restore", "tar", "restic"), "x"),
         Figure(f"second backup, one file in a hundred changed, {of}", median(took["ours, second"]), "s"),
         Figure("second backup against restic", ratio("second", "restic"), "x", SECOND),
         Figure("bytes stored for each changed byte", stored["ours, of each changed byte"], "x", UPLOADED),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -238,16 +238,14 @@ class Points:
             self.hook.put_stream(self.bucket, key, body)
         return plain[0], stored.sum
 
-    @contextmanager
-    def read(self, manifest: Manifest, member: Member, identity: str | None) -> Iterator[Piped]:
+    def read(self, manifest: Manifest, member: Member, identity: str | None) -> AbstractContextManager[Piped]:
         """Open a member's plain bytes; whoever reads to the end knows that all of it was right.
 
         :param identity: private key of age; None for what was not encrypted.
         """
         key = self.key(manifest.point, manifest.place, member.name)
         expected = Sum(member.plain_size, member.plain_sha256)
-        with self.open(key, identity, expected, Sum(member.stored_size, member.stored_sha256)) as plain:
-            yield plain
+        return self.open(key, identity, expected, Sum(member.stored_size, member.stored_sha256))
 
     @contextmanager
     def open(self, key: str, identity: str | None, plain: Sum, stored: Sum | None = None) -> Iterator[Piped]:

