@@ -6,6 +6,7 @@ What is stored is what ``zstd`` and ``age`` write, so they read it without this 
 from __future__ import annotations
 
 import hashlib
+import io
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from platform_ops.common.errors import FailNow, Invalid
 
 if TYPE_CHECKING:
     import pyrage
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 CHUNK = 1024 * 1024
 TAR_BLOCK = 16 * 1024
@@ -138,37 +140,53 @@ class Limited:
         """Do nothing: nothing is held back."""
 
 
-class _RememberedReader:
-    """Reads on and remembers the error that ended it: age would turn it into one of its own."""
+class _AgeReads(io.RawIOBase):
+    """What age reads from, a buffer between them: it asks for 8 KiB at a time, each time waiting for Python's lock.
+
+    The error that ended it is kept: age would turn it into one of its own.
+    """
 
     def __init__(self, inner: Reader) -> None:
         self._inner = inner
         self.error: BaseException | None = None
 
-    def read(self, size: int = -1, /) -> bytes:
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
         try:
-            return self._inner.read(size)
+            data = self._inner.read(len(view))
         except BaseException as error:
             self.error = error
             raise
+        view[: len(data)] = data
+        return len(data)
 
 
-class _RememberedWriter:
-    """Writes on and remembers the error that ended it."""
+class _AgeWrites(io.RawIOBase):
+    """What age writes to, likewise."""
 
     def __init__(self, inner: Writer) -> None:
         self._inner = inner
         self.error: BaseException | None = None
 
-    def write(self, data: bytes, /) -> int:
-        try:
-            return self._inner.write(data)
-        except BaseException as error:
-            self.error = error
-            raise
+    def writable(self) -> bool:
+        return True
 
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+    def write(self, data: ReadableBuffer, /) -> int:
+        # A buffer that is thrown away tries once more to get rid of what it holds.
+        if self.error is None:
+            try:
+                self._inner.write(bytes(data))
+            except BaseException as error:
+                self.error = error
+                raise
+        return len(memoryview(data))
+
+
+class _AgeRefused(Exception):
+    """Age can't do its work with these bytes."""
 
 
 class _GivenUp(Exception):
@@ -305,14 +323,7 @@ def encode_whole(plain: bytes, recipients: Sequence[str]) -> bytes:
 def _encrypt(plain: Reader, out: Writer, keys: list[pyrage.x25519.Recipient]) -> None:
     import pyrage
 
-    source, target = _RememberedReader(plain), _RememberedWriter(out)
-    try:
-        pyrage.encrypt_io(source, target, keys)
-    except (pyrage.EncryptError, OSError) as error:
-        raise source.error or target.error or error from None
-    # pyrage 1.4 says nothing of an error in its last write.
-    if target.error:
-        raise target.error
+    _through_age(lambda source, target: pyrage.encrypt_io(source, target, keys), plain, out)
 
 
 def decode(stored: Reader, out: Writer, identity: str | None) -> None:
@@ -337,16 +348,31 @@ def decode(stored: Reader, out: Writer, identity: str | None) -> None:
 def _decrypt(stored: Reader, out: Writer, key: pyrage.x25519.Identity) -> None:
     import pyrage
 
-    source, target = _RememberedReader(stored), _RememberedWriter(out)
     try:
-        pyrage.decrypt_io(source, target, [key])
-    except (pyrage.DecryptError, OSError) as error:
-        own = source.error or target.error
-        if own:
-            raise own from None
+        _through_age(lambda source, target: pyrage.decrypt_io(source, target, [key]), stored, out)
+    except _AgeRefused as error:
         raise Undecipherable(f"age can't decrypt what is stored: {error}.") from error
-    if target.error:
-        raise target.error
+
+
+def _through_age(work: Callable[[IO[bytes], IO[bytes]], object], source: Reader, out: Writer) -> None:
+    """Have age do its work, with a buffer on either side.
+
+    :raises _AgeRefused: age says so; an error of a side is raised as it is.
+    """
+    import pyrage
+
+    reads, writes = _AgeReads(source), _AgeWrites(out)
+    refused: Exception | None = None
+    try:
+        with io.BufferedWriter(writes, CHUNK) as target:
+            work(cast("IO[bytes]", io.BufferedReader(reads, CHUNK)), cast("IO[bytes]", target))
+    except (pyrage.EncryptError, pyrage.DecryptError, OSError) as error:
+        refused = error
+    # pyrage 1.4 says nothing of an error in its last write.
+    if own := reads.error or writes.error:
+        raise own
+    if refused:
+        raise _AgeRefused(str(refused)) from refused
 
 
 def parse_recipients(recipients: Sequence[str]) -> list[pyrage.x25519.Recipient]:

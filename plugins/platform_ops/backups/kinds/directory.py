@@ -15,14 +15,12 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from platform_ops.backups.contents import FOLDER, Stored, lines, listed, open_stored, write_line
+from platform_ops.backups.contents import FOLDER, lines, listed, open_stored, write_line
 from platform_ops.backups.contents import INDEX as CONTENTS
 from platform_ops.backups.depositing import Deposit
 from platform_ops.backups.errors import Corrupt, NoPoint
-from platform_ops.backups.in_order import in_order
 from platform_ops.backups.kinds.directory_compare import differences, within
 from platform_ops.backups.kinds.directory_packs import (
-    PACKERS,
     Entry,
     Outcome,
     entry_of,
@@ -277,12 +275,10 @@ def _extract_packs(point: OpenPoint, extraction: Extraction, packs: dict[str, se
             "which the point does not list. Restore another point, and find out who changed it."
         )
 
-    def take(one: Stored) -> None:
+    # One after the other: one thread unpacks while another writes files, and more would wait for Python's lock.
+    for one in found:
         with open_stored(point.points, one, point.identity) as plain:
             extraction.add(plain, packs[one.name].__contains__)
-
-    for _ in in_order(found, lambda one: partial(take, one), workers=PACKERS):
-        pass
 
 
 def _index(point: OpenPoint) -> dict[str, Entry]:

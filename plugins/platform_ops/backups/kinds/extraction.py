@@ -139,29 +139,40 @@ def _checked_name(name: str, of: str) -> str:
 
 def _write(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
     content = cast("IO[bytes]", tar.extractfile(info))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+    # By number: a file object would ask the system for more than it is told, for each of many small files.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
         write_sparse(content, file)
-        os.fchmod(file.fileno(), info.mode & 0o7777)
-    os.utime(path, ns=_times(info))
+        os.fchmod(file, info.mode & 0o7777)
+        os.utime(file, ns=_times(info))
+    finally:
+        os.close(file)
 
 
-def write_sparse(content: Reader, file: IO[bytes]) -> None:
-    """Write all that is read into an empty file; blocks of zeros are left out, as a sparse file's were."""
+def write_sparse(content: Reader, file: int) -> None:
+    """Write all that is read into an empty file; blocks of zeros are left out, as a sparse file's were.
+
+    :param file: its number.
+    """
     size, hole = len(_ZEROS), False
     while data := content.read(CHUNK):
         written = 0
         # To look for the zeros anywhere in the data takes longer than to unpack them.
         for start in range(0, len(data), size):
             if data[start] == 0 and data.startswith(_ZEROS, start):
-                file.write(data[written:start])
-                file.seek(size, os.SEEK_CUR)
+                _write_all(file, data[written:start])
+                os.lseek(file, size, os.SEEK_CUR)
                 written = start + size
-        file.write(data[written:])
+        _write_all(file, data[written:])
         hole = written == len(data)
     # What ends with zeros is as long as it was.
     if hole:
-        file.truncate()
+        os.ftruncate(file, os.lseek(file, 0, os.SEEK_CUR))
+
+
+def _write_all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
 
 
 def _times(info: tarfile.TarInfo) -> tuple[int, int]:

@@ -164,5 +164,5 @@ def test_what_is_written_is_what_was_read(
 
     path = tmp_path_factory.mktemp("room") / "file"
     with path.open("wb") as file:
-        write_sparse(Short(), file)
+        write_sparse(Short(), file.fileno())
     assert path.read_bytes() == body
