@@ -1,5 +1,6 @@
 """An object store alone, without Airflow: started as `sandbox start` does, with the seed's buckets and accounts."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,9 +78,9 @@ class Store:
             "password": self.environment[f"OBJECT_STORE_{role}SECRET_KEY"],
         }
 
-    def effects(self) -> dict[str, int]:
+    def effects(self) -> Counter[str]:
         answer = httpx.get(f"{self.address}/_sandbox/state", trust_env=False)
-        return dict(answer.json()["effects"])
+        return Counter(answer.json()["effects"])
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pytest
 
 from platform_ops.common.errors import AuthenticationFailed, Unreachable
 from platform_ops.systems.object_store.accounts import BackupReader, BackupWriter
+from platform_ops.systems.object_store.buckets import BucketHook
 from platform_ops.systems.object_store.errors import BucketNotFound, ObjectNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.systems.object_store.models import BucketRules
@@ -168,6 +169,17 @@ def test_a_long_stream_is_stored_whole(store, writer):
     with writer.stream(BACKUPS, "long/p/files.tar") as read:
         assert hashlib.sha256(read.read()).digest() == hashlib.sha256(body).digest()
     assert store.effects()["objects"] == before + 1
+
+
+def test_what_it_says_of_tags_when_an_object_is_read(hooks):
+    hook = BucketHook(hooks["owner"].object_store_conn_id)
+    hook.put_stream(EVIDENCE, "tags/none", io.BytesIO(b"x"))
+    hook.put_stream(EVIDENCE, "tags/some", io.BytesIO(b"x"), {"x-amz-tagging": "a=b"})
+    found = {}
+    for entry in hook.versions(EVIDENCE, "tags/", all_versions=False):
+        with hook.open_version(EVIDENCE, entry) as opened:
+            found[entry.key] = (hook.tags(EVIDENCE, entry, opened), hook.tags(EVIDENCE, entry))
+    assert found == {"tags/none": ({}, {}), "tags/some": ({"a": "b"}, {"a": "b"})}
 
 
 def test_the_fault_layer_stands_before_it(store, hooks):

@@ -70,6 +70,7 @@ class S3(urllib3.PoolManager):
     :ivar spoil: takes method, path and query of a request before it is served; may raise or change something.
     :ivar unsupported: settings that are answered with 501.
     :ivar trusted: False for a store whose ETags are all alike.
+    :ivar server: what it calls itself; ``MinIO`` tells of tags when an object is read, as it does.
     """
 
     def __init__(self, *buckets: str, page: int = 1000) -> None:
@@ -86,6 +87,7 @@ class S3(urllib3.PoolManager):
         self.spoil: Callable[[str, str, str], object] = lambda *_: None
         self.unsupported: frozenset[str] = frozenset()
         self.trusted = True
+        self.server = "S3"
         self._count = 0
         self._lock = threading.RLock()
 
@@ -129,7 +131,7 @@ class S3(urllib3.PoolManager):
             content = f"<Error><Code>{refusal.code}</Code><Message>why</Message><Resource>/</Resource></Error>".encode()
         return urllib3.HTTPResponse(
             body=io.BytesIO(b"" if method == "HEAD" else content),
-            headers={"content-length": str(len(content))} | found,
+            headers={"content-length": str(len(content)), "server": self.server} | found,
             status=status,
             preload_content=options.get("preload_content", True),
             request_method=method,
@@ -287,7 +289,8 @@ class S3(urllib3.PoolManager):
         asked = headers.get("if-match", "").strip('"')
         if asked and asked != one.etag:
             raise Refusal(412, "PreconditionFailed")
-        return 200, one.headers | {"etag": f'"{one.etag}"'}, one.body
+        tagged = {"x-amz-tagging-count": str(len(one.tags))} if self.server == "MinIO" and one.tags else {}
+        return 200, one.headers | tagged | {"etag": f'"{one.etag}"'}, one.body
 
     def _find(self, bucket: Bucket, key: str, query: dict[str, str]) -> Version:
         versions = bucket.keys.get(key) or []

@@ -122,8 +122,10 @@ def test_a_deleted_object_is_gone_in_the_new_point_and_there_in_the_old(world: W
     assert world.drill(old, tmp_path).differences == ()
 
 
-def test_versions_deletions_metadata_and_tags_come_back_in_order(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", ["S3", "MinIO"])
+def test_versions_deletions_metadata_and_tags_come_back_in_order(world: World, tmp_path: Path, server: str) -> None:
     s3 = world.s3
+    s3.server = server
     s3.put("shop", "before", b"from before the bucket kept versions")
     s3.buckets["shop"].settings["versioning"] = ENABLED
     s3.put("shop", "a", b"one", {"team": "shop & co", "empty": ""}, x_amz_meta_n="1")
@@ -341,6 +343,16 @@ def test_tags_that_changed_without_a_trace_are_seen_when_all_are_asked_for(monke
         world.s3.newest("shop", "k").tags = {"team": "b"}
         (line,) = world.lines(world.begin())
         assert line["put"].get("Tagging") == expected
+
+
+@pytest.mark.parametrize(("server", "asked"), [("S3", 3), ("MinIO", 1)])
+def test_a_store_that_tells_of_tags_is_asked_only_for_those_there_are(world: World, server: str, asked: int) -> None:
+    world.s3.server = server
+    for key in ("a", "b"):
+        world.s3.put("shop", key, b"x")
+    world.s3.put("shop", "c", b"x", {"team": "b"})
+    assert [line["put"].get("Tagging") for line in world.lines(world.back_up())] == [None, None, "team=b"]
+    assert world.s3.count("GET", r"/shop/.\?tagging") == asked
 
 
 def test_prefix_and_exclude_choose(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,7 @@ class Bucket:
                 if is_md5(one.etag) and packed.md5 != one.etag and distrusted != plain.sha256:
                     # Not all ETags are an MD5. One that is not is so again; wrong bytes on the way are not.
                     raise _OtherBytes(plain.sha256)
-                tags = self._hook.tags(self._bucket, one)
+                tags = self._hook.tags(self._bucket, one, opened)
                 name = deposit.keep(packed)
             put = read_parameters(opened.headers, tags)
         return line_of(one) | {"sha256": plain.sha256, "content": name, "put": put}

@@ -147,7 +147,7 @@ class BucketTarget:
         with self._hook.open_version(self._bucket, one) as opened:
             while data := opened.body.read(CHUNK):
                 plain.add(data)
-            put = read_parameters(opened.headers, self._hook.tags(self._bucket, one))
+            put = read_parameters(opened.headers, self._hook.tags(self._bucket, one, opened))
         if plain.size != line["size"]:
             return f"has {plain.size} bytes instead of {line['size']}"
         if plain.sum.sha256 != line["sha256"]:

@@ -84,10 +84,15 @@ class BucketHook(ObjectStoreHook):
                 answer.close()
                 answer.release_conn()
 
-    def tags(self, bucket: str, entry: Listed) -> dict[str, str]:
-        """Return the tags of a version; none where the store knows no tags."""
+    def tags(self, bucket: str, entry: Listed, opened: OpenObject | None = None) -> dict[str, str]:
+        """Return the tags of a version; none where the store knows no tags.
+
+        :param opened: the version as it was read; the store is not asked when that answer says that there are none.
+        """
         from minio.error import S3Error
 
+        if opened is not None and opened.has_no_tags:
+            return {}
         asked = {"tagging": ""} | ({} if entry.version in _WITHOUT_ID else {"versionId": entry.version})
         with self._errors(f"the tags of object {bucket}/{entry.key}"):
             try:

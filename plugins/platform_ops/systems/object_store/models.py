@@ -64,6 +64,15 @@ class OpenObject:
         """Return what the store calls its present bytes."""
         return self.headers.get("etag", "").strip('"')
 
+    @property
+    def has_no_tags(self) -> bool:
+        """Say whether the store would have told of tags.
+
+        MinIO always does (setObjectHeaders in its cmd/api-headers.go). AWS does to a key that may read tags, and others
+        never, so of theirs nothing is known.
+        """
+        return self.headers.get("server") == "MinIO" and "x-amz-tagging-count" not in self.headers
+
 
 class Known(StrEnum):
     """What a bucket says of one of its settings."""
