@@ -256,16 +256,32 @@ class VerifyPoint(SourceStep):
             if at - verified[one] < CYCLE / 2:
                 break
             try:
-                manifest, sha256 = trusted_manifest(points, one)
-                again[one] = witness(manifest, sha256)
-                progress = Progress(self.log.info, manifest.stored_size)
-                self._read(points, manifest, progress)
-                check_older_contents(points, manifest, newest, progress.add)
+                sha256, again[one] = self._look_twice(points, one, newest)
             except SPOILS as error:
                 points.spoil(one, str(error))
                 raise
             points.note(one, VERIFIED, points.verified_as(one) | {"at": at.isoformat(), "manifest_sha256": sha256})
         return again
+
+    def _look_twice(self, points: Points, point: str, newest: Manifest) -> tuple[str, str]:
+        """Look at an older point, and once more if something is wrong with it.
+
+        A byte that went wrong on its way is no damage: what is damaged is so again.
+        """
+        try:
+            return self._look(points, point, newest)
+        except SPOILS as error:
+            self.log.info("Point %s is read once more: %s", point, error)
+            return self._look(points, point, newest)
+
+    def _look(self, points: Points, point: str, newest: Manifest) -> tuple[str, str]:
+        """Read an older point; return its manifest's sha256, and what its evidence says."""
+        manifest, sha256 = trusted_manifest(points, point)
+        said = witness(manifest, sha256)
+        progress = Progress(self.log.info, manifest.stored_size)
+        self._read(points, manifest, progress)
+        check_older_contents(points, manifest, newest, progress.add)
+        return sha256, said
 
 
 def _verified_at(points: Points, point: str) -> datetime:
