@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -86,13 +85,10 @@ def _turn(one: Store, two: Store, folder: Path, turn: int, took: Seconds) -> Non
         took[f"ours, {name}"].append(found["seconds"])
     ran = Rclone(one=one, two=two)("sync", *TRANSFERS, f"one:{BUCKET}", f"two:{into['rclone']}")
     took[RCLONE].append(ran.seconds)
-    between = folder / "between"
+    between = folder / f"between {turn}"
     down = S5cmd(one)("cp", f"s3://{BUCKET}/*", f"{between}/")
     up = S5cmd(two)("cp", f"{between}/", f"s3://{into['s5cmd']}/")
     took[S5CMD].append(down.seconds + up.seconds)
-    shutil.rmtree(between)
-    for bucket in into.values():
-        two.remove(bucket)
 
 
 def _fill(store: Store, small: int, large: int) -> None:

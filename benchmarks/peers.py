@@ -45,8 +45,10 @@ def run(command: Sequence[str | Path], variables: Mapping[str, str], *, order: b
     with TemporaryFile() as given, TemporaryFile() as output:
         given.write(order)
         given.seek(0)
-        began, peak = time.perf_counter(), 0.0
         environment = clean_environment(variables)
+        # Else one program waits for the disk to take what the one before it wrote.
+        os.sync()
+        began, peak = time.perf_counter(), 0.0
         with subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=given, stdout=output, stderr=subprocess.STDOUT
         ) as child:

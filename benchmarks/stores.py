@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sandbox.processes import SandboxError
 from sandbox.real import minio, programs
 from sandbox.real.server import started
 
@@ -41,16 +40,6 @@ class Store:
     def make(self, bucket: str) -> None:
         """Make a bucket."""
         self.client.make_bucket(bucket)
-
-    def remove(self, bucket: str) -> None:
-        """Delete a bucket with all that is in it."""
-        from minio.deleteobjects import DeleteObject
-
-        client = self.client
-        listed = client.list_objects(bucket, recursive=True)
-        for refused in client.remove_objects(bucket, (DeleteObject(one.object_name) for one in listed)):
-            raise SandboxError(f"{refused.name} of {bucket} is not removed: {refused.message}")
-        client.remove_bucket(bucket)
 
     def size(self, bucket: str, prefix: str = "") -> int:
         """Return the bytes below a prefix."""
