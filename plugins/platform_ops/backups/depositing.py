@@ -186,7 +186,9 @@ class Deposit:
         :param write: writes its plain bytes.
         """
         name = content_name(secrets.token_hex(32), self.point, self.place, encrypted=bool(self.recipients))
-        plain, stored = self.points.store(key_of(self.points, name), write, self.recipients, self.told)
+        # Nothing names the hash of all its plain bytes.
+        plain = Counter(self.told, hashes=False)
+        stored = self.points.store(key_of(self.points, name), write, self.recipients, plain)
         self._open_ledger.done(Stored(name, plain.size, stored.size, stored.sha256))
         return name
 
@@ -216,12 +218,11 @@ class Deposit:
     def _pack(self, plain: Reader, counter: Counter, md5: Any, file: Any) -> Sum:
         def produce(out: Writer) -> None:
             while data := plain.read(CHUNK):
-                counter.add(data)
                 md5.update(data)
                 out.write(data)
 
         packed = Counter()
-        encode(produce, CountingWriter(file, packed), self.recipients, lambda _: None)
+        encode(produce, CountingWriter(file, packed), self.recipients, counter)
         return packed.sum
 
     def keep(self, packed: Packed) -> str:

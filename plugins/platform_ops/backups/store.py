@@ -222,21 +222,20 @@ class Points:
 
         :param write: writes the plain bytes.
         """
-        plain, stored = self.store(self.key(point, place, name), write, recipients, told)
+        counter = Counter(told)
+        stored = self.store(self.key(point, place, name), write, recipients, counter)
+        plain = counter.sum
         return Member(name, plain.size, plain.sha256, stored.size, stored.sha256)
 
-    def store(
-        self, key: str, write: Callable[[Writer], object], recipients: Sequence[str], told: Callable[[int], object]
-    ) -> tuple[Sum, Sum]:
-        """Store an object as it is written, and return the sums of its plain and its stored bytes."""
-        stored, plain = Counter(), list[Sum]()
+    def store(self, key: str, write: Callable[[Writer], object], recipients: Sequence[str], plain: Counter) -> Sum:
+        """Store an object as it is written, and return the sum of its stored bytes.
 
-        def produce(pipe: Writer) -> None:
-            plain.append(encode(write, CountingWriter(pipe, stored), recipients, told))
-
-        with Piped(produce) as body:
+        :param plain: counts its plain bytes.
+        """
+        stored = Counter()
+        with Piped(lambda pipe: encode(write, CountingWriter(pipe, stored), recipients, plain)) as body:
             self.hook.put_stream(self.bucket, key, body)
-        return plain[0], stored.sum
+        return stored.sum
 
     def read(self, manifest: Manifest, member: Member, identity: str | None) -> AbstractContextManager[Piped]:
         """Open a member's plain bytes; whoever reads to the end knows that all of it was right.

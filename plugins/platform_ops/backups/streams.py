@@ -284,30 +284,26 @@ class Piped:
         return b""
 
 
-def encode(
-    write: Callable[[Writer], object], out: Writer, recipients: Sequence[str], told: Callable[[int], object]
-) -> Sum:
-    """Have a part written, compress and encrypt it on the way, and return the sum of its plain bytes.
+def encode(write: Callable[[Writer], object], out: Writer, recipients: Sequence[str], plain: Counter) -> None:
+    """Have a part written, and compress and encrypt it on the way.
 
     :param write: writes the plain part.
     :param recipients: public keys of age; without any the part is only compressed.
-    :param told: called with the number of each run of plain bytes.
+    :param plain: counts the plain bytes.
     """
     import zstandard
 
     keys = parse_recipients(recipients)
-    counter = Counter(told)
     # Two threads beside the reading one; the frame is an ordinary one.
     how = zstandard.ZstdCompressionParameters.from_level(LEVEL, threads=2, job_size=_JOB, write_checksum=True)
     compressor = zstandard.ZstdCompressor(compression_params=how)
-    with Piped(lambda pipe: write(CountingWriter(pipe, counter))) as plain:
-        packed = compressor.stream_reader(cast("IO[bytes]", plain), read_size=CHUNK)
+    with Piped(lambda pipe: write(CountingWriter(pipe, plain))) as written:
+        packed = compressor.stream_reader(cast("IO[bytes]", written), read_size=CHUNK)
         if keys:
             _encrypt(packed, out, keys)
         else:
             while data := packed.read(CHUNK):
                 out.write(data)
-    return counter.sum
 
 
 def encode_whole(plain: bytes, recipients: Sequence[str]) -> bytes:

@@ -14,6 +14,7 @@ from platform_ops.backups.streams import (
     CHUNK,
     BadIdentity,
     BadRecipient,
+    Counter,
     Limited,
     Piped,
     Sum,
@@ -41,8 +42,9 @@ class Failing:
 def stored(plain: bytes, recipients: tuple[str, ...]) -> bytes:
     out = io.BytesIO()
     told: list[int] = []
-    found = encode(lambda to: to.write(plain), out, recipients, told.append)
-    assert found == Sum(len(plain), hashlib.sha256(plain).hexdigest())
+    counter = Counter(told.append)
+    encode(lambda to: to.write(plain), out, recipients, counter)
+    assert counter.sum == Sum(len(plain), hashlib.sha256(plain).hexdigest())
     assert sum(told) == len(plain)
     return out.getvalue()
 
@@ -52,7 +54,7 @@ def stored(plain: bytes, recipients: tuple[str, ...]) -> bytes:
 @settings(max_examples=30, deadline=None)
 def test_what_was_encoded_is_decoded(key, recipients, encrypted: bool, parts: list[bytes]) -> None:
     out = io.BytesIO()
-    encode(lambda to: [to.write(part) for part in parts], out, recipients if encrypted else (), lambda _: None)
+    encode(lambda to: [to.write(part) for part in parts], out, recipients if encrypted else (), Counter())
     back = io.BytesIO()
     decode(io.BytesIO(out.getvalue()), back, str(key) if encrypted else None)
     assert back.getvalue() == b"".join(parts)
@@ -106,13 +108,13 @@ def test_an_error_of_the_source_keeps_its_class(recipients, encrypted: bool) -> 
         raise Trouble("the source")
 
     with pytest.raises(Trouble, match="the source"):
-        encode(write, io.BytesIO(), recipients if encrypted else (), lambda _: None)
+        encode(write, io.BytesIO(), recipients if encrypted else (), Counter())
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_an_error_of_the_store_keeps_its_class(key, recipients, encrypted: bool) -> None:
     with pytest.raises(Trouble, match="write"):
-        encode(lambda to: to.write(b"x" * 10**6), Failing(), recipients if encrypted else (), lambda _: None)
+        encode(lambda to: to.write(b"x" * 10**6), Failing(), recipients if encrypted else (), Counter())
     with pytest.raises(Trouble, match="read"):
         decode(Failing(), io.BytesIO(), str(key) if encrypted else None)
     body = stored(b"y" * 10**6, recipients if encrypted else ())
