@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from platform_ops.backups.drilling import drill, opened, refuse_differences, scratch, trusted_manifest
+from platform_ops.backups.drilling import drill, opened, refuse_differences, trusted_manifest
 from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION
 from platform_ops.backups.kinds.table import KINDS
@@ -19,6 +19,7 @@ from platform_ops.backups.store import Points
 from platform_ops.backups.witness import witness
 from platform_ops.common.errors import FailNow, PlatformError
 from platform_ops.common.report import StepReport
+from platform_ops.common.scratch import scratch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -90,7 +91,7 @@ class DrillRestore(SourceStep):
     def _drill(self, source: Source, points: Points, point: str) -> StepReport:
         manifest, sha256 = trusted_manifest(points, point)
         held = witness(manifest, sha256)
-        with scratch(source.name) as folder:
+        with scratch(f"drill-{source.name}") as folder:
             measured = drill(KINDS[source.kind](source), opened(points, manifest, self.log.info), folder)
         facts: dict[str, Any] = {
             "source": source.name,

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,16 +12,12 @@ from typing import Any
 from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.keys import identity
 from platform_ops.backups.kinds.shape import Kind, Leaves
-from platform_ops.backups.placing import remove
 from platform_ops.backups.points import Manifest
 from platform_ops.backups.progress import Progress
 from platform_ops.backups.store import Points
 from platform_ops.backups.streams import Reader
-from platform_ops.common.errors import TryAgain
 
 SHOWN_DIFFERENCES = 20
-TRIES = 5
-"""Folders to make until one is not taken for a leftover by another drill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,58 +68,6 @@ class Drill:
     rpo: timedelta
     rto: timedelta
     differences: tuple[str, ...]
-
-
-@contextmanager
-def scratch(source: str) -> Iterator[Path]:
-    """Lend an empty folder for what a drill decrypts; what killed drills of the source have left is removed first.
-
-    :raises TryAgain: what one has left can't be removed, or no folder can be locked.
-    """
-    prefix = f"platform-ops-drill-{source}-"
-    for left in Path(tempfile.gettempdir()).iterdir():
-        # Of the characters that mkdtemp takes, so that no other source's name begins with this one's.
-        if re.fullmatch(re.escape(prefix) + "[a-z0-9_]{8}", left.name):
-            _sweep(left)
-    for _ in range(TRIES):
-        folder = Path(tempfile.mkdtemp(prefix=prefix))
-        with _locked(folder) as ours:
-            # Another drill may have taken it for a leftover before it was locked.
-            if not ours or not folder.is_dir():
-                continue
-            try:
-                yield folder
-            finally:
-                remove(folder)
-            return
-    raise TryAgain(f"No folder that was made below {tempfile.gettempdir()} could be locked. Give the worker a TMPDIR.")
-
-
-def _sweep(left: Path) -> None:
-    with _locked(left) as ours:
-        if not ours:
-            return
-        try:
-            remove(left)
-        except OSError as error:
-            raise TryAgain(
-                f"{left}, which holds what a killed drill has decrypted, can't be removed: {error.strerror or error}. "
-                "Remove it by hand where this task runs."
-            ) from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Lock a folder of ours while the block runs; False where it is locked, gone, a link or somebody else's."""
-    with ExitStack() as stack:
-        ours = False
-        with suppress(OSError):
-            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            stack.callback(os.close, held)
-            if os.fstat(held).st_uid == os.geteuid():
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                ours = True
-        yield ours
 
 
 def drill(kind: Kind, opened: Opened, scratch: Path) -> Drill:

@@ -23,6 +23,7 @@ from typing import IO
 
 from platform_ops.backups.wishes import BadWish
 from platform_ops.common.errors import Busy
+from platform_ops.common.scratch import remove
 
 NAMED = 20
 PATIENCE = 20.0
@@ -218,18 +219,6 @@ def _make(folder: Path) -> None:
     missing = list(takewhile(lambda path: not path.is_dir(), (folder, *folder.parents)))
     for path in reversed(missing):
         path.mkdir(mode=0o700)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder of ours, also one in which folders are read-only."""
-    if not os.path.lexists(folder):
-        return
-    for at, folders, _ in os.walk(folder):
-        for name in folders:
-            below = Path(at, name)
-            if not below.is_symlink():
-                below.chmod(0o700)
-    shutil.rmtree(folder)
 
 
 @contextmanager

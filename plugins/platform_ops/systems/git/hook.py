@@ -19,6 +19,7 @@ from platform_ops.common.errors import AuthenticationFailed, NotFound
 from platform_ops.common.fail_points import asks, changes
 from platform_ops.common.git_command import git, git_environment
 from platform_ops.common.permissions import CheckedConnection, Finding, State
+from platform_ops.common.scratch import scratch
 from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, GitFailed, PushRejected, StillRejected
 from platform_ops.systems.git.mirror import Mirror
 from platform_ops.systems.git.models import Commit, FileEdit
@@ -68,8 +69,8 @@ class GitHook(CheckedConnection, BaseHook):
     def mirror(self) -> Iterator[Mirror]:
         """Open a throw-away copy of the whole repository."""
         login = (self._connection.login or "", self._connection.password or "")
-        with tempfile.TemporaryDirectory(prefix="platform-ops-mirror-") as folder:
-            mirror = Mirror(Path(folder) / "repository.git", git_environment(credentials=login))
+        with scratch("mirror") as folder:
+            mirror = Mirror(folder / "repository.git", git_environment(credentials=login))
             mirror.clone(self.address)
             yield mirror
 

@@ -1,6 +1,7 @@
 """A whole repository: real git, and stand-ins for what takes long or fails."""
 
 import io
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from platform_ops.common.git_command import GIT_SECONDS
 from platform_ops.systems.git.errors import GitFailed, RefMoved
+from platform_ops.systems.git.hook import GitHook
 from platform_ops.systems.git.mirror import Mirror
 from tests.unit.systems.git.test_repository import remote, run
 
@@ -48,6 +50,17 @@ def test_what_a_bundle_holds_comes_back(mirror: Mirror, tmp_path: Path) -> None:
     assert again.refs() == mirror.refs() != {}
     assert again.head() == "refs/heads/main"
     assert again.check() == []
+
+
+def test_what_a_killed_copy_left_goes_with_the_next(
+    remote: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CODE", json.dumps({"conn_type": "git", "host": f"file://{remote}"}))
+    (temporary / "platform-ops-mirror-0123abcd" / "repository.git").mkdir(parents=True)
+    with GitHook("code").mirror() as mirror:
+        assert mirror.refs()
+        assert len(list(temporary.iterdir())) == 1
+    assert list(temporary.iterdir()) == []
 
 
 def test_what_goes_through_all_of_a_repository_may_take_hours(
