@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from platform_ops.common.documents import BadDocument, load_document
 from platform_ops.common.settings import include
 
 NAME = r"[a-z][a-z0-9-]{0,38}[a-z0-9]"
 """Pattern of an entry's name."""
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,19 @@ class Catalogue:
     def names(self) -> list[str]:
         """Return the names of the files; none is opened, so DAG files may call it."""
         return sorted(path.stem for path in (include() / self.folder).glob("*.yaml"))
+
+    def load_all(self, load: Callable[[str], Entry]) -> tuple[list[Entry], dict[str, BadDocument]]:
+        """Load the entries that are in order; return the error of each other one too, by its file.
+
+        :param load: reads the entry of a name.
+        """
+        loaded, bad = list[Entry](), dict[str, BadDocument]()
+        for name in self.names():
+            try:
+                loaded.append(load(name))
+            except BadDocument as error:
+                bad[f"include/{self.folder}/{name}.yaml"] = error
+        return loaded, bad
 
     def missing(self, *names: str) -> str:
         """Return the sentence for entries that are not there."""

@@ -118,14 +118,6 @@ def load_service(name: str) -> Service:
     return service_from(CATALOGUE.entry(name))
 
 
-def load_services() -> dict[str, Service]:
-    """Read the whole catalogue.
-
-    :raises BadDocument: a file is not in order.
-    """
-    return {name: load_service(name) for name in service_names()}
-
-
 def services_by_project(project: str) -> tuple[Service, ...]:
     """Return the services built from a GitLab project; a file that is not in order hides only its own service."""
     found = []

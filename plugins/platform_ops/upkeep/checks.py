@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from platform_ops.backups.keys import IDENTITY_CONNECTION, READER_CONNECTION
 from platform_ops.backups.policies import SHARING
 from platform_ops.backups.sources import Source
 from platform_ops.common import webhook_secrets
-from platform_ops.common.errors import Refused
+from platform_ops.common.errors import PlatformError, Refused
 from platform_ops.delivery.names import RELEASE
 from platform_ops.delivery.services import Service
 from platform_ops.evidence.document import BUCKET
@@ -69,26 +69,25 @@ Use = tuple[str, System, str]
 """A connection, what it leads to, and one object it is needed for; empty where it is needed as a whole."""
 
 
-def checks(services: Iterable[Service], sources: Iterable[Source]) -> Mapping[str, Check]:
-    """Return the check of each connection by its name, in order.
-
-    :raises Ambiguous: a connection is used for two systems.
-    """
+def checks(services: Iterable[Service], sources: Iterable[Source]) -> dict[str, Check | PlatformError]:
+    """Return the check of each connection by its name, in order; the error where none can be made."""
     used = [(check.connection, check.system, place) for check in FIXED for place in check.places]
     for service in services:
         used += _of_service(service)
     for source in sources:
         used += _of_source(source)
-    found: dict[str, Check] = {}
+    found: dict[str, Check | PlatformError] = {}
     for name in sorted({connection for connection, _, _ in used}):
         systems = sorted({system for connection, system, _ in used if connection == name})
-        if len(systems) > 1:
-            raise Ambiguous(
+        places = sorted({place for connection, _, place in used if connection == name and place})
+        found[name] = (
+            Check(name, systems[0], tuple(places))
+            if len(systems) == 1
+            else Ambiguous(
                 f"The catalogue uses connection {name} for {' and for '.join(systems)}. A connection leads to one "
                 "system: correct include/services or include/backups."
             )
-        places = sorted({place for connection, _, place in used if connection == name and place})
-        found[name] = Check(name, systems[0], tuple(places))
+        )
     return found
 
 
@@ -134,7 +133,7 @@ def _places(source: Source) -> Iterable[str]:
     return [""]
 
 
-def chosen(known: Mapping[str, Check], wanted: Iterable[str]) -> tuple[str, ...]:
+def chosen(known: Collection[str], wanted: Iterable[str]) -> tuple[str, ...]:
     """Return the names to check: those wanted, or all.
 
     :raises UnknownConnection: one of those wanted is used nowhere.

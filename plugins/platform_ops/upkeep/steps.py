@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from platform_ops.backups.sources import load_source, source_names
+from platform_ops.backups.sources import CATALOGUE as SOURCES
+from platform_ops.backups.sources import load_source
 from platform_ops.common.airflow_api import AirflowApi
-from platform_ops.common.errors import FailNow, Invalid, NotFound, with_facts
+from platform_ops.common.errors import FailNow, Invalid, NotFound, PlatformError, with_facts
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.permissions import CheckedConnection, Finding, State, is_broken, summary, worst_first
 from platform_ops.common.report import REPORT_KEY, StepReport, reported
-from platform_ops.delivery.services import load_services
+from platform_ops.delivery.services import CATALOGUE as SERVICES
+from platform_ops.delivery.services import load_service
 from platform_ops.evidence.conclusion import Conclusion
 from platform_ops.evidence.document import BUCKET
 from platform_ops.evidence.recording import record
@@ -29,7 +31,7 @@ from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.systems.postgres.hook import PostgresHook
 from platform_ops.upkeep.age_permissions import Identity, Recipients
 from platform_ops.upkeep.airflow_permissions import AirflowReader, AirflowStarter
-from platform_ops.upkeep.checks import Check, System, checks, chosen
+from platform_ops.upkeep.checks import Check, System, UnknownConnection, checks, chosen
 from platform_ops.upkeep.verdicts import CHECK, TEARDOWNS, judge_run, table
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class PermissionMissing(FailNow):
 
 
 class ListConnections(StepOperator):
-    """Reads from the catalogue which connections there are, and which objects each is for."""
+    """Reads from the catalogue which connections there are; each file of it that can't be read is listed too."""
 
     def run_step(self, context: Context) -> StepReport:
         """List the connections, or the ones the run was asked for."""
@@ -86,7 +88,11 @@ class CheckConnection(StepOperator):
 
     def run_step(self, context: Context) -> StepReport:  # noqa: ARG002
         """Check the connection for what the catalogue says now."""
-        check = _known()[self.connection]
+        check = _known().get(self.connection)
+        if check is None:
+            raise UnknownConnection(f"The catalogue no longer says what {self.connection} is for. Start again.")
+        if isinstance(check, PlatformError):
+            raise check
         facts: dict[str, Any] = {
             "connection": check.connection,
             "system": check.system,
@@ -101,8 +107,11 @@ class CheckConnection(StepOperator):
         return StepReport(f"{check.connection}: {summary(findings)}", facts=facts)
 
 
-def _known() -> Mapping[str, Check]:
-    return checks(load_services().values(), map(load_source, source_names()))
+def _known() -> dict[str, Check | PlatformError]:
+    """Return what there is to check by its name: a file that can't be read is one thing more, and hides no other."""
+    services, unread = SERVICES.load_all(load_service)
+    sources, others = SOURCES.load_all(load_source)
+    return checks(services, sources) | unread | others
 
 
 def _ask(check: Check) -> tuple[Finding, ...]:

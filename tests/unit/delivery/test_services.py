@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from platform_ops.common.documents import BadDocument
-from platform_ops.delivery.services import load_service, load_services, service_names, services_by_project
+from platform_ops.delivery.services import CATALOGUE, load_service, service_names, services_by_project
 
 ROOT = Path(__file__).resolve().parents[3]
 GOOD = (ROOT / "include/services/storefront.yaml").read_text()
@@ -23,9 +23,9 @@ def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_shipped_catalogue_is_in_order() -> None:
-    services = load_services()
-    assert sorted(services) == service_names()
-    for service in services.values():
+    services, bad = CATALOGUE.load_all(load_service)
+    assert ([service.name for service in services], bad) == (service_names(), {})
+    for service in services:
         assert service.targets["prod"].approval
 
 

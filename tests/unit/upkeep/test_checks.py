@@ -47,9 +47,11 @@ def test_an_empty_catalogue_leaves_what_every_dag_needs():
     assert set(checks([], [])) == {check.connection for check in FIXED}
 
 
-def test_a_connection_for_two_systems_is_refused():
+def test_a_connection_for_two_systems_is_refused_and_no_other():
+    found = checks([service(harbor_connection="gitlab_default")], [])
     with pytest.raises(Ambiguous, match="uses connection gitlab_default for GitLab and for Harbor"):
-        checks([service(harbor_connection="gitlab_default")], [])
+        raise found.pop("gitlab_default")
+    assert {type(check) for check in found.values()} == {Check}
 
 
 def test_some_are_chosen_in_the_order_asked_for_and_once():
@@ -93,5 +95,6 @@ def test_the_connections_of_backups_are_checked_for_what_their_sources_need():
 
 
 def test_the_account_of_the_evidence_can_not_be_that_of_the_backups():
+    found = checks([], [source(store_connection="object_store_default")])
     with pytest.raises(Ambiguous, match="object_store_default for backup store, writing and for object store"):
-        checks([], [source(store_connection="object_store_default")])
+        raise found["object_store_default"]

@@ -1,16 +1,18 @@
 """The steps of check_connections, on rooms that answer from a table."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from platform_ops.common.documents import BadDocument
 from platform_ops.common.errors import AuthenticationFailed, Invalid, NotFound, Unreachable
 from platform_ops.common.permissions import CheckedConnection, Finding, Permission, State
 from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.upkeep import steps
-from platform_ops.upkeep.checks import System
+from platform_ops.upkeep.checks import System, UnknownConnection
 from platform_ops.upkeep.steps import (
     CheckConnection,
     ListConnections,
@@ -18,6 +20,7 @@ from platform_ops.upkeep.steps import (
     RecordEvidence,
     ReportConnections,
 )
+from sandbox.processes import ROOT
 
 ROW = Permission("scope api", "it is needed")
 
@@ -69,6 +72,32 @@ def test_the_list_is_the_result_that_airflow_maps():
     assert given["told"][-1]["facts"]["connections"] == found
     given["params"] = {"connections": ["harbor_default"]}
     assert ListConnections(task_id="list_connections").execute(given) == ["harbor_default"]
+
+
+@pytest.fixture
+def catalogue(tmp_path, monkeypatch):
+    """A copy of the shipped catalogue, to spoil."""
+    shutil.copytree(ROOT / "include", tmp_path / "include")
+    monkeypatch.setenv("PLATFORM_OPS_HOME", str(tmp_path))
+    return tmp_path / "include"
+
+
+def test_what_is_wrong_in_the_catalogue_is_a_red_line_of_its_own(monkeypatch, catalogue):
+    entry = (catalogue / "services" / "storefront.yaml").read_text()
+    (catalogue / "services" / "torn.yaml").write_text(entry.replace("service:", "servant:", 1))
+    (catalogue / "backups" / "torn.yaml").write_text("source: [")
+    files = ["include/services/torn.yaml", "include/backups/torn.yaml"]
+    found = ListConnections(task_id="list_connections").execute(context())
+    assert found[-2:] == files
+    for file in files:
+        with pytest.raises(BadDocument, match=r"torn\.yaml"):
+            CheckConnection(task_id="check_connection", connection=file).execute(context())
+    assert check(monkeypatch, ["ok"]).told["outcome"] == "done"
+
+
+def test_a_connection_that_nothing_uses_any_more_is_told():
+    with pytest.raises(UnknownConnection, match="no longer says what gone_default is for"):
+        CheckConnection(task_id="check_connection", connection="gone_default").execute(context())
 
 
 def test_a_connection_is_asked_for_what_the_catalogue_says(monkeypatch):
