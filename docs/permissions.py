@@ -29,6 +29,7 @@ TABLES: Mapping[str, Sequence[Permission]] = {
     "backup store, writing": object_store.BACKUP_WRITER,
     "backup store, reading": object_store.BACKUP_READER,
     "bucket": object_store.SOURCE_BUCKET,
+    "bucket, restoring": object_store.RESTORE_TARGET,
     "age, encrypting": age_permissions.ENCRYPTING,
     "age, decrypting": age_permissions.DECRYPTING,
     "PostgreSQL": postgres.PERMISSIONS,

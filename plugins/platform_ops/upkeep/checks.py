@@ -9,6 +9,7 @@ from enum import StrEnum
 from platform_ops.backups.keys import IDENTITY_CONNECTION, READER_CONNECTION
 from platform_ops.backups.policies import SHARING
 from platform_ops.backups.sources import Source
+from platform_ops.backups.wishes import BUCKET as BUCKET_URL
 from platform_ops.common import webhook_secrets
 from platform_ops.common.errors import PlatformError, Refused
 from platform_ops.delivery.names import RELEASE
@@ -29,6 +30,7 @@ class System(StrEnum):
     OBJECT_STORE = "object store"
     POSTGRES = "PostgreSQL"
     BUCKET = "bucket"
+    RESTORE_TARGET = "bucket, restoring"
     BACKUP_STORE = "backup store, writing"
     BACKUP_READER = "backup store, reading"
     RECIPIENTS = "age, encrypting"
@@ -109,6 +111,11 @@ def _of_source(source: Source) -> Iterator[Use]:
     if source.encryption_connection:
         yield source.encryption_connection, System.RECIPIENTS, source.name if source.kind in SHARING else ""
         yield IDENTITY_CONNECTION, System.IDENTITY, source.encryption_connection
+    if source.restore_connection:
+        # Folders need no account.
+        buckets = [place.removeprefix(BUCKET_URL) for place in source.production if place.startswith(BUCKET_URL)]
+        for bucket in buckets or [""]:
+            yield source.restore_connection, System.RESTORE_TARGET, bucket
     if source.connection and source.kind in _SYSTEMS:
         for place in _places(source):
             yield source.connection, _SYSTEMS[source.kind], place

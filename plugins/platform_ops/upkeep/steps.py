@@ -26,7 +26,7 @@ from platform_ops.systems.gitlab.hook import GitLabHook
 from platform_ops.systems.harbor.hook import HarborHook
 from platform_ops.systems.jenkins.hook import JenkinsHook
 from platform_ops.systems.kubernetes.hook import KubernetesHook
-from platform_ops.systems.object_store.accounts import BackupReader, BackupWriter, SourceBucket
+from platform_ops.systems.object_store.accounts import BackupReader, BackupWriter, RestoreTarget, SourceBucket
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.systems.postgres.hook import PostgresHook
 from platform_ops.upkeep.age_permissions import Identity, Recipients
@@ -47,6 +47,7 @@ ROOMS: Mapping[System, Callable[[str], CheckedConnection]] = {
     System.OBJECT_STORE: ObjectStoreHook,
     System.POSTGRES: PostgresHook,
     System.BUCKET: SourceBucket,
+    System.RESTORE_TARGET: RestoreTarget,
     System.BACKUP_STORE: partial(BackupWriter, never=BUCKET),
     System.BACKUP_READER: BackupReader,
     System.RECIPIENTS: Recipients,

@@ -76,8 +76,10 @@ def test_the_connections_of_backups_are_checked_for_what_their_sources_need():
             what={"bucket": "shop", "prefix": "live/"},
             encryption_connection="backup_keys",
             store_connection="backup_shop",
+            restore_connection="restorer",
+            production=("s3://shop-live", "s3://shop-rc", "/srv/shop"),
         ),
-        source("logs", kind="bucket", connection="hcp", what={"bucket": "logs"}),
+        source("logs", kind="bucket", connection="hcp", what={"bucket": "logs"}, restore_connection="log_restorer"),
     ]
     found = checks([service()], sources)
     ours = {name: found[name] for name in found if name not in checks([service()], []) or name == "gitops_default"}
@@ -90,7 +92,9 @@ def test_the_connections_of_backups_are_checked_for_what_their_sources_need():
         Check("git_other", System.GIT, ()),
         Check("gitops_default", System.GIT, ("main",)),
         Check("hcp", System.BUCKET, ("logs", "shop/live/")),
+        Check("log_restorer", System.RESTORE_TARGET, ()),
         Check("pg", System.POSTGRES, ("a", "airflow", "b")),
+        Check("restorer", System.RESTORE_TARGET, ("shop-live", "shop-rc")),
     ]
 
 

@@ -14,7 +14,7 @@ import urllib3
 
 from platform_ops.common.errors import AuthenticationFailed, FailNow
 from platform_ops.common.fail_points import asks
-from platform_ops.common.permissions import Finding
+from platform_ops.common.permissions import Finding, State
 from platform_ops.systems.object_store.buckets import BucketHook, keeps_versions
 from platform_ops.systems.object_store.errors import BucketNotFound
 from platform_ops.systems.object_store.models import Known, Listed
@@ -34,6 +34,12 @@ from platform_ops.systems.object_store.permissions import (
     SOURCE_LIST,
     SOURCE_PUT,
     SOURCE_TAGS,
+    TARGET_ABORT,
+    TARGET_GET,
+    TARGET_LIST,
+    TARGET_PUT,
+    TARGET_TAGS,
+    TARGET_VERSIONING,
     UPLOADS,
     VERSIONS,
     WRITE,
@@ -158,3 +164,37 @@ class SourceBucket(_Account):
     def _open(self, bucket: str, entry: Listed) -> None:
         with self.open_version(bucket, entry):
             pass
+
+
+class RestoreTarget(_Account):
+    """The account that writes into the buckets to which a bucket is restored."""
+
+    def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
+        """Try in each bucket; without any, only address and key are checked.
+
+        :param places: buckets.
+        """
+        if places:
+            return super().check_permissions(places)
+        # Whether it may or not: a store that says so knows the key.
+        self._allowed(self.buckets)
+        sentence = (
+            "The store knows the key. What it may do was not asked, as the catalogue names no bucket that the source "
+            "is restored to (restore: production)."
+        )
+        return (Finding(TARGET_PUT, State.UNKNOWN, sentence),)
+
+    def _check_bucket(self, bucket: str) -> Iterator[Finding]:
+        where, nothing = f"on bucket {bucket}", Listed(PROBE, "", 0, "", "")
+        versioning = self.setting(bucket, "versioning")
+
+        def find() -> None:
+            next(self.versions(bucket, PROBE, all_versions=keeps_versions(versioning)), None)
+
+        yield TARGET_LIST.judge(allowed=self._allowed(find), where=where, do=_DO)
+        yield TARGET_VERSIONING.judge(allowed=versioning.state is not Known.REFUSED, where=where, do=_DO)
+        yield TARGET_GET.judge(allowed=self._allowed(lambda: self.read(bucket, PROBE)), where=where, do=_DO)
+        yield TARGET_TAGS.judge(allowed=self._may(lambda: self.tags(bucket, nothing), bucket), where=where, do=_DO)
+        yield TARGET_PUT.judge(allowed=self._may_put(bucket, PROBE), where=where, do=_DO)
+        yield TARGET_ABORT.judge(allowed=self._may_abort(bucket), where=where, do=_DO)
+        yield VERSIONS.judge(allowed=self._may_delete_versions(bucket), where=where, do=_DO)

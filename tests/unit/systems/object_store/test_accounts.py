@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from platform_ops.systems.object_store.accounts import BackupReader, BackupWriter, SourceBucket
+from platform_ops.common.errors import AuthenticationFailed
+from platform_ops.systems.object_store.accounts import BackupReader, BackupWriter, RestoreTarget, SourceBucket
 from platform_ops.systems.object_store.buckets import BucketHook
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from sandbox.contract import new_environment
@@ -127,3 +128,49 @@ def test_a_source_that_could_be_changed_is_told_and_is_not_changed(monkeypatch: 
     }
     assert store.names("shop") == ["one"]
     assert store.uploads == {}
+
+
+RIGHTS: dict[str, Callable[[str, str, str], bool]] = {
+    "s3:ListBucket, s3:ListBucketVersions": lambda method, path, query: path == "/shop" and "prefix" in query,
+    "s3:GetBucketVersioning": lambda method, path, query: "versioning" in query,
+    "s3:GetObject, s3:GetObjectVersion": lambda method, path, query: method == "GET" and path != "/shop" and not query,
+    "s3:GetObjectTagging, s3:GetObjectVersionTagging": lambda method, path, query: "tagging" in query,
+    "s3:PutObject": lambda method, path, query: method == "PUT",
+    "s3:AbortMultipartUpload": lambda method, path, query: method == "DELETE" and "uploadId" in query,
+}
+
+
+@pytest.mark.parametrize("lacks", [*RIGHTS, ""])
+def test_what_an_account_lacks_to_restore_into_a_bucket_is_named(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
+    enter(monkeypatch, "restorer")
+    store = S3("shop")
+
+    def judge(method: str, path: str, query: str) -> None:
+        if "versionId" in query or (lacks and RIGHTS[lacks](method, path, query)):
+            raise Refusal(403, "AccessDenied")
+
+    store.spoil = judge
+    assert wrong(RestoreTarget("restorer", pool=store), "shop") == ({lacks: "missing"} if lacks else {})
+    assert (store.names("shop"), store.uploads) == ([], {})
+
+
+def test_an_account_that_could_lose_what_it_restores_over_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(monkeypatch, "restorer")
+    assert wrong(RestoreTarget("restorer", pool=S3("shop")), "shop") == {"s3:DeleteObjectVersion": "too much"}
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId"])
+def test_without_a_bucket_only_the_key_is_asked_for(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    enter(monkeypatch, "restorer")
+    store = S3("shop")
+
+    def refuse(*_: str) -> None:
+        raise Refusal(403, code)
+
+    store.spoil = refuse
+    restorer = RestoreTarget("restorer", pool=store)
+    if code == "AccessDenied":
+        assert wrong(restorer) == {"s3:PutObject": "unknown"}
+    else:
+        with pytest.raises(AuthenticationFailed, match=code):
+            wrong(restorer)
