@@ -58,6 +58,12 @@ class Bench:
         """Note what a peer took."""
         self.took[name].append(ran.seconds)
 
+    def size(self, name: str, bucket: str) -> int:
+        """Note how many bytes a bucket holds, and return them."""
+        found = self.store.size(bucket)
+        self.stored[name].append(found / MIB)
+        return found
+
     def our(self, name: str, order: dict[str, Any]) -> dict[str, Any]:
         """Do a piece of our work and note what it took."""
         found, ran = ours(order, backup_store=self.store)
@@ -80,16 +86,19 @@ def measure(files: int = trees.FILES, size: int = trees.SIZE, turns: int = TURNS
         time.sleep(SETTLES_NS / 1e9)
         for turn in range(turns):
             _turn(bench, turn)
+        # Last, as MinIO is busy for a while with as many objects.
+        for turn in range(turns):
+            _plain_turn(bench, turn)
         return _result(bench, turns)
 
 
 def _turn(bench: Bench, turn: int) -> None:
-    store, mine, theirs, plain = bench.store, f"ours-{turn}", f"restic-{turn}", f"rclone-{turn}"
-    for bucket in (mine, theirs, plain):
+    store, mine, theirs = bench.store, f"ours-{turn}", f"restic-{turn}"
+    for bucket in (mine, theirs):
         store.make(bucket)
     work = bench.folder / f"turn {turn}"
     (work / "ours").mkdir(parents=True)
-    restic, rclone = Restic(store, theirs, work), Rclone(store=store)
+    restic = Restic(store, theirs, work)
     restic("init")
     holder, copier = (pyrage.x25519.Identity.generate() for _ in range(2))
     order = {"kind": "directory", "source": "tree", "what": {"path": str(bench.tree)}, "bucket": mine,
@@ -97,8 +106,7 @@ def _turn(bench: Bench, turn: int) -> None:
 
     point = bench.our("ours, full", order | {"work": "copy"})["point"]
     bench.peer("restic, full", restic("backup", "--quiet", bench.tree))
-    bench.peer("rclone, full", rclone("copy", *TRANSFERS, bench.tree, f"store:{plain}"))
-    before = _note_sizes(bench, mine, theirs, plain, "full")
+    before = {name: bench.size(f"{name}, full", bucket) for name, bucket in (("ours", mine), ("restic", theirs))}
 
     bench.our("ours, restore", order | {"work": "restore", "point": point, "target": str(work / "ours")})
     bench.peer("restic, restore", restic("restore", "--quiet", "--target", work / "restic", "latest"))
@@ -109,17 +117,19 @@ def _turn(bench: Bench, turn: int) -> None:
     changed = trees.change(bench.tree, bench.pieces, turn)
     bench.our("ours, second", order | {"work": "copy"})
     bench.peer("restic, second", restic("backup", "--quiet", bench.tree))
-    bench.peer("rclone, second", rclone("copy", *TRANSFERS, bench.tree, f"store:{plain}"))
-    after = _note_sizes(bench, mine, theirs, plain, "both")
-    for name in ("ours", "restic"):
-        bench.stored[f"{name}, of each changed byte"].append((after[name] - before[name]) / changed)
+    for name, bucket in (("ours", mine), ("restic", theirs)):
+        added = bench.size(f"{name}, both", bucket) - before[name]
+        bench.stored[f"{name}, of each changed byte"].append(added / changed)
 
 
-def _note_sizes(bench: Bench, mine: str, theirs: str, plain: str, when: str) -> dict[str, int]:
-    found = {name: bench.store.size(bucket) for name, bucket in zip(_NAMES, (mine, theirs, plain), strict=True)}
-    for name, size in found.items():
-        bench.stored[f"{name}, {when}"].append(size / MIB)
-    return found
+def _plain_turn(bench: Bench, turn: int) -> None:
+    bucket = f"rclone-{turn}"
+    bench.store.make(bucket)
+    for work in ("full", "second"):
+        ran = Rclone(store=bench.store)("copy", *TRANSFERS, bench.tree, f"store:{bucket}")
+        bench.peer(f"rclone, {work}", ran)
+        bench.size(f"rclone, {work}", bucket)
+        trees.change(bench.tree, bench.pieces, TURNS + turn)
 
 
 def _result(bench: Bench, turns: int) -> Result:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
 WORKERS = 8
@@ -13,6 +14,23 @@ _AHEAD = 8
 
 A = TypeVar("A")
 R = TypeVar("R")
+
+
+def one_ahead(contexts: Iterable[AbstractContextManager[R]]) -> Generator[R]:
+    """Enter each context while the one before it is in use; who does not go to the end closes the generator."""
+    entered: deque[tuple[ExitStack, R]] = deque()
+    try:
+        for context in contexts:
+            stack = ExitStack()
+            entered.append((stack, stack.enter_context(context)))
+            if len(entered) > 1:
+                yield entered[0][1]
+                entered.popleft()[0].close()
+        if entered:
+            yield entered[0][1]
+    finally:
+        for stack, _ in entered:
+            stack.close()
 
 
 def in_order(

@@ -175,13 +175,11 @@ class _AgeWrites(io.RawIOBase):
         return True
 
     def write(self, data: ReadableBuffer, /) -> int:
-        # A buffer that is thrown away tries once more to get rid of what it holds.
-        if self.error is None:
-            try:
-                self._inner.write(bytes(data))
-            except BaseException as error:
-                self.error = error
-                raise
+        try:
+            self._inner.write(bytes(data))
+        except BaseException as error:
+            self.error = error
+            raise
         return len(memoryview(data))
 
 
@@ -358,10 +356,11 @@ def _through_age(work: Callable[[IO[bytes], IO[bytes]], object], source: Reader,
     import pyrage
 
     reads, writes = _AgeReads(source), _AgeWrites(out)
+    target = io.BufferedWriter(writes, CHUNK)
     refused: Exception | None = None
     try:
-        with io.BufferedWriter(writes, CHUNK) as target:
-            work(cast("IO[bytes]", io.BufferedReader(reads, CHUNK)), cast("IO[bytes]", target))
+        work(cast("IO[bytes]", io.BufferedReader(reads, CHUNK)), cast("IO[bytes]", target))
+        target.flush()
     except (pyrage.EncryptError, pyrage.DecryptError, OSError) as error:
         refused = error
     # pyrage 1.4 says nothing of an error in its last write.

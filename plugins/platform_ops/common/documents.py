@@ -80,6 +80,8 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BadDocument(f"{path.name} is not UTF-8 at byte {error.start}.") from error
+    except OSError as error:
+        raise BadDocument(f"{path.name} can't be read here: {error.strerror or error}.") from error
 
 
 def _parse(path: Path, text: str) -> Any:

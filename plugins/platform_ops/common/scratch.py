@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -28,23 +29,30 @@ def scratch(purpose: str) -> Iterator[Path]:
         # Of the characters that mkdtemp takes, so that no other purpose begins with this one.
         if re.fullmatch(re.escape(prefix) + "[a-z0-9_]{8}", left.name):
             _sweep(left)
+    why: OSError | None = None
     for _ in range(TRIES):
         folder = Path(tempfile.mkdtemp(prefix=prefix))
-        with _locked(folder) as ours:
+        with _locked(folder) as refused:
             # Another process may have taken it for a leftover before it was locked.
-            if not ours or not folder.is_dir():
+            if refused or not folder.is_dir():
+                why = refused or why
+                with suppress(OSError):
+                    folder.rmdir()
                 continue
             try:
                 yield folder
             finally:
                 remove(folder)
             return
-    raise TryAgain(f"No folder that was made below {tempfile.gettempdir()} could be locked. Give the worker a TMPDIR.")
+    raise TryAgain(
+        f"No folder that was made below {tempfile.gettempdir()} could be locked: {why or 'each was taken'}. "
+        "Give the worker a TMPDIR on a disk of its own."
+    ) from why
 
 
 def _sweep(left: Path) -> None:
-    with _locked(left) as ours:
-        if not ours:
+    with _locked(left) as refused:
+        if refused:
             return
         try:
             remove(left)
@@ -56,17 +64,19 @@ def _sweep(left: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Lock a folder of ours while the block runs; False where it is locked, gone, a link or somebody else's."""
+def _locked(folder: Path) -> Iterator[OSError | None]:
+    """Lock a folder of ours while the block runs; say why not where it is locked, gone, a link or somebody else's."""
     with ExitStack() as stack:
-        ours = False
-        with suppress(OSError):
+        refused: OSError | None = None
+        try:
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             stack.callback(os.close, held)
-            if os.fstat(held).st_uid == os.geteuid():
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                ours = True
-        yield ours
+            if os.fstat(held).st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "it is somebody else's")
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            refused = error
+        yield refused
 
 
 def remove(folder: Path) -> None:

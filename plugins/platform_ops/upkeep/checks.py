@@ -9,13 +9,13 @@ from enum import StrEnum
 from platform_ops.backups.keys import IDENTITY_CONNECTION, READER_CONNECTION
 from platform_ops.backups.policies import SHARING
 from platform_ops.backups.sources import Source
-from platform_ops.backups.wishes import BUCKET as BUCKET_URL
 from platform_ops.common import webhook_secrets
 from platform_ops.common.errors import PlatformError, Refused
 from platform_ops.delivery.names import RELEASE
 from platform_ops.delivery.services import Service
 from platform_ops.evidence.document import BUCKET
 from platform_ops.systems.object_store.permissions import SCRATCH
+from platform_ops.systems.postgres.permissions import FILES
 
 
 class System(StrEnum):
@@ -81,15 +81,14 @@ def checks(services: Iterable[Service], sources: Iterable[Source]) -> dict[str, 
     found: dict[str, Check | PlatformError] = {}
     for name in sorted({connection for connection, _, _ in used}):
         systems = sorted({system for connection, system, _ in used if connection == name})
-        places = sorted({place for connection, _, place in used if connection == name and place})
-        found[name] = (
-            Check(name, systems[0], tuple(places))
-            if len(systems) == 1
-            else Ambiguous(
+        if len(systems) > 1:
+            found[name] = Ambiguous(
                 f"The catalogue uses connection {name} for {' and for '.join(systems)}. A connection leads to one "
                 "system: correct include/services or include/backups."
             )
-        )
+            continue
+        places = sorted({place for connection, _, place in used if connection == name and place})
+        found[name] = Check(name, systems[0], tuple(places))
     return found
 
 
@@ -111,10 +110,8 @@ def _of_source(source: Source) -> Iterator[Use]:
     if source.encryption_connection:
         yield source.encryption_connection, System.RECIPIENTS, source.name if source.kind in SHARING else ""
         yield IDENTITY_CONNECTION, System.IDENTITY, source.encryption_connection
-    if source.restore_connection:
-        # Folders need no account.
-        buckets = [place.removeprefix(BUCKET_URL) for place in source.production if place.startswith(BUCKET_URL)]
-        for bucket in buckets or [""]:
+    if source.kind == "bucket" and source.restore_connection:
+        for bucket in (source.what["bucket"], source.bucket):
             yield source.restore_connection, System.RESTORE_TARGET, bucket
     if source.connection and source.kind in _SYSTEMS:
         for place in _places(source):
@@ -133,23 +130,26 @@ _SYSTEMS = {
 def _places(source: Source) -> Iterable[str]:
     """Return what a source's own connection is needed for."""
     if _SYSTEMS[source.kind] is System.POSTGRES:
-        return list(source.what["databases"])
+        return [*source.what["databases"], *([FILES] if source.what.get("method") == "physical" else [])]
     if source.kind == "bucket":
         return ["/".join(filter(None, (source.what["bucket"], source.what.get("prefix"))))]
     # A branch is where releases push; a copy needs no more than what can be fetched.
     return [""]
 
 
-def chosen(known: Collection[str], wanted: Iterable[str]) -> tuple[str, ...]:
-    """Return the names to check: those wanted, or all.
+def chosen(known: Collection[str], unread: Collection[str], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return the names to check: those wanted, or all; and always the files that nobody could read.
 
+    :param known: names of connections.
+    :param unread: files of the catalogue that can't be read, which may name more.
     :raises UnknownConnection: one of those wanted is used nowhere.
     """
     names = tuple(dict.fromkeys(wanted))
     unknown = sorted(set(names) - set(known))
     if unknown:
+        hidden = f" What {', '.join(unread)} would name is not known: it can't be read." if unread else ""
         raise UnknownConnection(
-            f"Nothing uses connection {', '.join(unknown)[:200]}; in use are {', '.join(known)}. "
+            f"Nothing uses connection {', '.join(unknown)[:200]}; in use are {', '.join(known)}.{hidden} "
             "Start again with one of those."
         )
-    return names or tuple(known)
+    return (*(names or known), *unread)

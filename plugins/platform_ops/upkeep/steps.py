@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from platform_ops.backups.sources import CATALOGUE as SOURCES
 from platform_ops.backups.sources import load_source
 from platform_ops.common.airflow_api import AirflowApi
+from platform_ops.common.documents import BadDocument
 from platform_ops.common.errors import FailNow, Invalid, NotFound, PlatformError, with_facts
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.permissions import CheckedConnection, Finding, State, is_broken, summary, worst_first
@@ -66,8 +67,8 @@ class ListConnections(StepOperator):
 
     def run_step(self, context: Context) -> StepReport:
         """List the connections, or the ones the run was asked for."""
-        known = _known()
-        names = chosen(known, context["params"].get("connections") or ())
+        known, unread = _catalogue()
+        names = chosen(known, unread, context["params"].get("connections") or ())
         return StepReport(f"{len(names)} connections are checked: {', '.join(names)}.", facts={"connections": [*names]})
 
     def result(self, report: StepReport) -> list[str]:
@@ -89,7 +90,8 @@ class CheckConnection(StepOperator):
 
     def run_step(self, context: Context) -> StepReport:  # noqa: ARG002
         """Check the connection for what the catalogue says now."""
-        check = _known().get(self.connection)
+        known, unread = _catalogue()
+        check = (known | unread).get(self.connection)
         if check is None:
             raise UnknownConnection(f"The catalogue no longer says what {self.connection} is for. Start again.")
         if isinstance(check, PlatformError):
@@ -108,11 +110,11 @@ class CheckConnection(StepOperator):
         return StepReport(f"{check.connection}: {summary(findings)}", facts=facts)
 
 
-def _known() -> dict[str, Check | PlatformError]:
-    """Return what there is to check by its name: a file that can't be read is one thing more, and hides no other."""
-    services, unread = SERVICES.load_all(load_service)
-    sources, others = SOURCES.load_all(load_source)
-    return checks(services, sources) | unread | others
+def _catalogue() -> tuple[dict[str, Check | PlatformError], dict[str, BadDocument]]:
+    """Return the check of each connection by its name, and the error of each file that can't be read by its path."""
+    services, bad_services = SERVICES.load_all(load_service)
+    sources, bad_sources = SOURCES.load_all(load_source)
+    return checks(services, sources), bad_services | bad_sources
 
 
 def _ask(check: Check) -> tuple[Finding, ...]:

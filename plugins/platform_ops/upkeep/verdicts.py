@@ -44,11 +44,12 @@ def row(connection: str, report: Mapping[str, Any] | None) -> tuple[int, str, st
     words = [*State]
     if not report:
         return 0, "not checked", f"Its task left no report; read the log of {CHECK} for {connection}."
-    sentence = str(report.get("summary") or "")
+    sentence, facts = str(report.get("summary") or ""), report.get("facts")
+    known = facts if isinstance(facts, dict) else {}
     if report.get("outcome") != "done":
-        return 0, State.MISSING, sentence
-    facts = report.get("facts")
-    found = facts.get("findings") if isinstance(facts, dict) else None
+        # Nobody was asked where the catalogue says nothing that could be.
+        return 0, State.MISSING if "system" in known else "not checked", sentence
+    found = known.get("findings")
     states = {each.get("state") for each in found or () if isinstance(each, dict)}
     worst = next((state for state in words if state in states), State.UNKNOWN)
     return words.index(worst), worst, sentence

@@ -1,7 +1,9 @@
 """Bytes into a point and back, and everything that may go wrong on the way."""
 
+import gc
 import hashlib
 import io
+import os
 import threading
 from typing import Any
 
@@ -120,6 +122,44 @@ def test_an_error_of_the_store_keeps_its_class(key, recipients, encrypted: bool)
     body = stored(b"y" * 10**6, recipients if encrypted else ())
     with pytest.raises(Trouble, match="write"):
         decode(io.BytesIO(body), Failing(), str(key) if encrypted else None)
+
+
+@pytest.mark.parametrize("decrypts", [True, False])
+def test_a_store_that_failed_in_the_middle_is_asked_no_more(key, recipients, decrypts: bool) -> None:
+    plain = os.urandom(4 * CHUNK)
+    body, asked = stored(plain, recipients), list[int]()
+
+    class Once:
+        def write(self, data: bytes, /) -> int:
+            asked.append(len(data))
+            raise Trouble("write")
+
+    def work() -> None:
+        if decrypts:
+            decode(io.BytesIO(body), Once(), str(key))
+        else:
+            encode(lambda to: to.write(plain), Once(), recipients, Counter())
+
+    with pytest.raises(Trouble):
+        work()
+    gc.collect()
+    assert len(asked) == 1
+
+
+def test_an_error_of_the_source_is_not_replaced_by_one_of_the_store(key, recipients) -> None:
+    body = stored(os.urandom(CHUNK // 2), recipients)
+
+    class Half:
+        def __init__(self) -> None:
+            self.left = [body[: len(body) // 2]]
+
+        def read(self, size: int = -1, /) -> bytes:
+            if self.left:
+                return self.left.pop()
+            raise Trouble("the network")
+
+    with pytest.raises(Trouble, match="the network"):
+        decode(Half(), Failing(), str(key))
 
 
 def test_who_reads_a_pipe_to_its_end_learns_of_the_error() -> None:

@@ -56,10 +56,10 @@ def test_a_connection_for_two_systems_is_refused_and_no_other():
 
 def test_some_are_chosen_in_the_order_asked_for_and_once():
     known = checks([service()], [])
-    assert chosen(known, ["kubernetes_dev", "airflow_api", "kubernetes_dev"]) == ("kubernetes_dev", "airflow_api")
-    assert chosen(known, []) == tuple(known)
+    assert chosen(known, (), ["kubernetes_dev", "airflow_api", "kubernetes_dev"]) == ("kubernetes_dev", "airflow_api")
+    assert chosen(known, (), []) == tuple(known)
     with pytest.raises(UnknownConnection, match="Nothing uses connection gitlab_defualt; in use are airflow_api"):
-        chosen(known, ["gitlab_defualt"])
+        chosen(known, (), ["gitlab_defualt"])
 
 
 def test_the_connections_of_backups_are_checked_for_what_their_sources_need():
@@ -69,6 +69,7 @@ def test_the_connections_of_backups_are_checked_for_what_their_sources_need():
         source("other", kind="git", connection="git_other", what={}),
         source("orders", kind="postgres", connection="pg", what={"databases": ["b", "a"]}, bucket="databases"),
         source("airflow", kind="airflow", connection="pg", what={"databases": ["airflow"]}),
+        source("large", kind="postgres", connection="pg_large", what={"databases": ["a"], "method": "physical"}),
         source(
             "shop",
             kind="bucket",
@@ -77,7 +78,6 @@ def test_the_connections_of_backups_are_checked_for_what_their_sources_need():
             encryption_connection="backup_keys",
             store_connection="backup_shop",
             restore_connection="restorer",
-            production=("s3://shop-live", "s3://shop-rc", "/srv/shop"),
         ),
         source("logs", kind="bucket", connection="hcp", what={"bucket": "logs"}, restore_connection="log_restorer"),
     ]
@@ -92,9 +92,10 @@ def test_the_connections_of_backups_are_checked_for_what_their_sources_need():
         Check("git_other", System.GIT, ()),
         Check("gitops_default", System.GIT, ("main",)),
         Check("hcp", System.BUCKET, ("logs", "shop/live/")),
-        Check("log_restorer", System.RESTORE_TARGET, ()),
+        Check("log_restorer", System.RESTORE_TARGET, ("backups", "logs")),
         Check("pg", System.POSTGRES, ("a", "airflow", "b")),
-        Check("restorer", System.RESTORE_TARGET, ("shop-live", "shop-rc")),
+        Check("pg_large", System.POSTGRES, ("*", "a")),
+        Check("restorer", System.RESTORE_TARGET, ("backups", "shop")),
     ]
 
 

@@ -89,6 +89,15 @@ def test_what_is_wrong_in_the_catalogue_is_a_red_line_of_its_own(monkeypatch, ca
     files = ["include/services/torn.yaml", "include/backups/torn.yaml"]
     found = ListConnections(task_id="list_connections").execute(context())
     assert found[-2:] == files
+    # They may say more of the connections that were asked for.
+    given = context()
+    given["params"] = {"connections": ["gitlab_default"]}
+    assert ListConnections(task_id="list_connections").execute(given) == ["gitlab_default", *files]
+    given["params"] = {"connections": ["torn_default"]}
+    with pytest.raises(
+        UnknownConnection, match=r"Nothing uses connection torn_default; .*torn\.yaml would name is not"
+    ):
+        ListConnections(task_id="list_connections").execute(given)
     for file in files:
         with pytest.raises(BadDocument, match=r"torn\.yaml"):
             CheckConnection(task_id="check_connection", connection=file).execute(context())
@@ -145,7 +154,7 @@ def test_a_connection_that_can_not_be_asked_keeps_its_kind_of_error(monkeypatch,
 
 LISTED = {"facts": {"connections": ["gitlab_default", "harbor_default", "airflow_api"]}}
 FINE = {"summary": "Fine.", "outcome": "done", "facts": {"findings": [{"state": "ok"}]}}
-MISSING = {"summary": "harbor_default: no.", "outcome": "failed", "facts": {}}
+MISSING = {"summary": "harbor_default: no.", "outcome": "failed", "facts": {"system": "Harbor"}}
 
 
 def test_the_report_has_a_line_for_each_and_for_those_that_said_nothing():

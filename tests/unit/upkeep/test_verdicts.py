@@ -7,7 +7,8 @@ from platform_ops.upkeep.verdicts import TEARDOWNS, judge_run, table
 
 
 def report(outcome="done", *states, summary="Said."):
-    return {"summary": summary, "outcome": outcome, "facts": {"findings": [{"state": state} for state in states]}}
+    facts = {"system": "GitLab", "findings": [{"state": state} for state in states]}
+    return {"summary": summary, "outcome": outcome, "facts": facts}
 
 
 def task(name, state="success", told=None, label=""):
@@ -50,10 +51,12 @@ def test_the_table_has_the_worst_first_and_unknown_is_not_fine():
         "e": None,
         "f": report("done", "too much"),
         "g": report("done"),
+        "include/services/torn.yaml": {"outcome": "failed", "summary": "torn.yaml, line 1: no.", "facts": {}},
     }
     assert [(line["connection"], line["state"]) for line in table([*reports], [*reports.values()])] == [
         ("c", "missing"),
         ("e", "not checked"),
+        ("include/services/torn.yaml", "not checked"),
         ("d", "expires"),
         ("f", "too much"),
         ("b", "unknown"),

@@ -7,7 +7,7 @@ import stat
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +19,7 @@ from platform_ops.backups.contents import FOLDER, lines, listed, open_stored, wr
 from platform_ops.backups.contents import INDEX as CONTENTS
 from platform_ops.backups.depositing import Deposit
 from platform_ops.backups.errors import Corrupt, NoPoint
+from platform_ops.backups.in_order import one_ahead
 from platform_ops.backups.kinds.directory_compare import differences, within
 from platform_ops.backups.kinds.directory_packs import (
     Entry,
@@ -275,9 +276,10 @@ def _extract_packs(point: OpenPoint, extraction: Extraction, packs: dict[str, se
             "which the point does not list. Restore another point, and find out who changed it."
         )
 
-    # One after the other: one thread unpacks while another writes files, and more would wait for Python's lock.
-    for one in found:
-        with open_stored(point.points, one, point.identity) as plain:
+    # One thread unpacks while another writes files; more would wait for Python's lock.
+    opened = (open_stored(point.points, one, point.identity) for one in found)
+    with closing(one_ahead(opened)) as plains:
+        for one, plain in zip(found, plains, strict=True):
             extraction.add(plain, packs[one.name].__contains__)
 
 

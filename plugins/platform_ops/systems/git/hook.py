@@ -69,7 +69,7 @@ class GitHook(CheckedConnection, BaseHook):
     def mirror(self) -> Iterator[Mirror]:
         """Open a throw-away copy of the whole repository."""
         login = (self._connection.login or "", self._connection.password or "")
-        with scratch("mirror") as folder:
+        with scratch(f"mirror-{self.git_conn_id}") as folder:
             mirror = Mirror(folder / "repository.git", git_environment(credentials=login))
             mirror.clone(self.address)
             yield mirror

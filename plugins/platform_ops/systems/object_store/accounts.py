@@ -22,6 +22,7 @@ from platform_ops.systems.object_store.permissions import (
     ABORT,
     ANY_PUT,
     BUCKETS,
+    ELSEWHERE_PUT,
     EVIDENCE,
     FIND,
     PROBE,
@@ -34,12 +35,7 @@ from platform_ops.systems.object_store.permissions import (
     SOURCE_LIST,
     SOURCE_PUT,
     SOURCE_TAGS,
-    TARGET_ABORT,
-    TARGET_GET,
-    TARGET_LIST,
     TARGET_PUT,
-    TARGET_TAGS,
-    TARGET_VERSIONING,
     UPLOADS,
     VERSIONS,
     WRITE,
@@ -167,34 +163,22 @@ class SourceBucket(_Account):
 
 
 class RestoreTarget(_Account):
-    """The account that writes into the buckets to which a bucket is restored."""
+    """The account that writes into the buckets to which a bucket is restored; which those are, the form says."""
 
     def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
-        """Try in each bucket; without any, only address and key are checked.
+        """See that the store knows the key, and try to reach what it must leave alone.
 
-        :param places: buckets.
+        :param places: buckets of sources and of points.
         """
-        if places:
-            return super().check_permissions(places)
         # Whether it may or not: a store that says so knows the key.
         self._allowed(self.buckets)
-        sentence = (
-            "The store knows the key. What it may do was not asked, as the catalogue names no bucket that the source "
-            "is restored to (restore: production)."
-        )
-        return (Finding(TARGET_PUT, State.UNKNOWN, sentence),)
+        sentence = "The store knows the key. Whether it may write where something is restored to shows at the restore."
+        return (Finding(TARGET_PUT, State.UNKNOWN, sentence), *super().check_permissions(places))
 
     def _check_bucket(self, bucket: str) -> Iterator[Finding]:
-        where, nothing = f"on bucket {bucket}", Listed(PROBE, "", 0, "", "")
-        versioning = self.setting(bucket, "versioning")
-
-        def find() -> None:
-            next(self.versions(bucket, PROBE, all_versions=keeps_versions(versioning)), None)
-
-        yield TARGET_LIST.judge(allowed=self._allowed(find), where=where, do=_DO)
-        yield TARGET_VERSIONING.judge(allowed=versioning.state is not Known.REFUSED, where=where, do=_DO)
-        yield TARGET_GET.judge(allowed=self._allowed(lambda: self.read(bucket, PROBE)), where=where, do=_DO)
-        yield TARGET_TAGS.judge(allowed=self._may(lambda: self.tags(bucket, nothing), bucket), where=where, do=_DO)
-        yield TARGET_PUT.judge(allowed=self._may_put(bucket, PROBE), where=where, do=_DO)
-        yield TARGET_ABORT.judge(allowed=self._may_abort(bucket), where=where, do=_DO)
-        yield VERSIONS.judge(allowed=self._may_delete_versions(bucket), where=where, do=_DO)
+        try:
+            reaches = self._may_put(bucket, PROBE)
+        except BucketNotFound:
+            # Another store than that of the bucket, or it is hidden from this key.
+            reaches = False
+        yield ELSEWHERE_PUT.judge(allowed=reaches, where=f"on bucket {bucket}", do=_DO)

@@ -66,10 +66,10 @@ class OpenObject:
 
     @property
     def has_no_tags(self) -> bool:
-        """Say whether the store would have told of tags.
+        """Say whether the store has told that there are none.
 
-        MinIO always does (setObjectHeaders in its cmd/api-headers.go). AWS does to a key that may read tags, and others
-        never, so of theirs nothing is known.
+        MinIO always tells (setObjectHeaders in its cmd/api-headers.go). AWS does to a key that may read tags, others
+        never: of theirs nothing is known.
         """
         return self.headers.get("server") == "MinIO" and "x-amz-tagging-count" not in self.headers
 

@@ -57,10 +57,8 @@ SOURCE_TAGS = Permission("s3:GetObjectTagging, s3:GetObjectVersionTagging", "tag
 SOURCE_PUT = Permission("s3:PutObject", "what is backed up could be changed", wanted=False)
 SOURCE_BUCKET = (SOURCE_LIST, SOURCE_GET, SOURCE_TAGS, SOURCE_PUT, VERSIONS)
 
-TARGET_LIST = Permission("s3:ListBucket, s3:ListBucketVersions", "what is there is held against the point")
-TARGET_VERSIONING = Permission("s3:GetBucketVersioning", "older versions are restored where the bucket keeps them")
-TARGET_GET = Permission("s3:GetObject, s3:GetObjectVersion", "what was restored is read again")
-TARGET_TAGS = Permission("s3:GetObjectTagging, s3:GetObjectVersionTagging", "restored tags are compared too")
-TARGET_PUT = Permission("s3:PutObject", "objects are restored")
-TARGET_ABORT = Permission("s3:AbortMultipartUpload", "what a broken restore has begun is removed")
-RESTORE_TARGET = (TARGET_LIST, TARGET_VERSIONING, TARGET_GET, TARGET_TAGS, TARGET_PUT, TARGET_ABORT, VERSIONS)
+TARGET_PUT = Permission("s3:PutObject on what is restored to", "objects are restored")
+ELSEWHERE_PUT = Permission(
+    "s3:PutObject on sources and points", "a wrong name in the form could cost an object", wanted=False
+)
+RESTORE_TARGET = (TARGET_PUT, ELSEWHERE_PUT)

@@ -15,9 +15,9 @@ from platform_ops.common.permissions import CheckedConnection, Finding, State, l
 from platform_ops.systems.postgres.base_backup import ALGORITHM
 from platform_ops.systems.postgres.errors import BadConnection, DatabaseMissing, LoginRefused, ServerGone
 from platform_ops.systems.postgres.models import Server
-from platform_ops.systems.postgres.permissions import CONNECT, CREATEROLE, READ, SUPERUSER, WRITE
+from platform_ops.systems.postgres.permissions import CONNECT, CREATEROLE, FILES, READ, REPLICATION, SUPERUSER, WRITE
 from platform_ops.systems.postgres.programs import Programs, Writable
-from platform_ops.systems.postgres.session import Session
+from platform_ops.systems.postgres.session import Session, try_replication
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WAIT_FOR_LOCKS = "60s"
@@ -162,7 +162,7 @@ class PostgresHook(CheckedConnection, BaseHook):
     def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
         """Ask the server what the account may do.
 
-        :param places: databases.
+        :param places: databases, and ``FILES``.
         :raises LoginRefused: the credential is refused.
         :raises ServerGone: the server does not answer.
         """
@@ -174,9 +174,19 @@ class PostgresHook(CheckedConnection, BaseHook):
             SUPERUSER.judge(allowed=superuser, where=where, do=do),
             CREATEROLE.judge(allowed=createrole, where=where, do=do),
         ]
-        for database in places:
-            findings += self._check_database(database)
+        for place in places:
+            findings += [self._check_replication()] if place == FILES else self._check_database(place)
         return tuple(findings)
+
+    def _check_replication(self) -> Finding:
+        where, do = f"at {self.server.address}", "ALTER ROLE … REPLICATION, and a line for replication in pg_hba.conf"
+        try:
+            try_replication(self.server)
+        except PlatformError as refused:
+            return Finding(
+                REPLICATION, State.MISSING, f"REPLICATION is not granted {where}: {refused}. Grant it: {do}."
+            )
+        return REPLICATION.judge(allowed=True, where=where, do=do)
 
     def _check_database(self, database: str) -> list[Finding]:
         where = f"on database {database!r}"

@@ -205,6 +205,20 @@ class Session:
             yield f"role {_quoted(role)}", str(attributes)
 
 
+def try_replication(server: Server) -> None:
+    """Open a connection as ``pg_basebackup`` does, and close it.
+
+    :raises PlatformError: the server refuses it.
+    """
+    import psycopg2
+    from psycopg2.extras import PhysicalReplicationConnection  # type: ignore[import-untyped]
+
+    try:
+        psycopg2.connect(**server.parameters(""), connection_factory=PhysicalReplicationConnection).close()
+    except (psycopg2.Error, UnicodeDecodeError) as error:
+        raise classify(f"The login to {server.address} for replication", str(error), LoginRefused) from error
+
+
 def _is_end(error: Any) -> bool:
     """Say whether the server went away: what it answers has a code (class 57P is its own end), what psycopg2 says not.
 

@@ -166,3 +166,13 @@ def test_what_is_written_is_what_was_read(
     with path.open("wb") as file:
         write_sparse(Short(), file.fileno())
     assert path.read_bytes() == body
+
+
+def test_a_disk_that_takes_less_than_it_was_given_is_given_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, body = os.write, os.urandom(10_000)
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:999]))
+    with (tmp_path / "file").open("wb") as file:
+        write_sparse(io.BytesIO(body), file.fileno())
+    assert (tmp_path / "file").read_bytes() == body

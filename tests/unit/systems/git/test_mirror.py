@@ -56,7 +56,7 @@ def test_what_a_killed_copy_left_goes_with_the_next(
     remote: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CODE", json.dumps({"conn_type": "git", "host": f"file://{remote}"}))
-    (temporary / "platform-ops-mirror-0123abcd" / "repository.git").mkdir(parents=True)
+    (temporary / "platform-ops-mirror-code-0123abcd" / "repository.git").mkdir(parents=True)
     with GitHook("code").mirror() as mirror:
         assert mirror.refs()
         assert len(list(temporary.iterdir())) == 1

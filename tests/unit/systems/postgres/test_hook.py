@@ -110,6 +110,16 @@ def test_what_is_missing_and_what_is_too_much_is_named(postgres: Source, connect
     assert states(hook, "shop")["CONNECT"] is State.MISSING
 
 
+def test_who_copies_files_is_asked_to_connect_as_the_copy_does(postgres: Source, connect: Connect) -> None:
+    postgres.sql("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
+    hook = connect(host=postgres.server.host, port=postgres.server.port, schema="postgres")
+    assert "REPLICATION" not in states(hook)
+    assert states(hook, "*")["REPLICATION"] is State.MISSING
+    assert "ALTER ROLE … REPLICATION" in hook.check_permissions(["*"])[-1].sentence
+    postgres.sql("ALTER ROLE reader REPLICATION")
+    assert states(hook, "*")["REPLICATION"] is State.OK
+
+
 def test_what_may_not_be_read_is_named_and_no_reason_to_try_again(postgres: Source, connect: Connect) -> None:
     postgres.make("shop", "CREATE TABLE t (a int)")
     postgres.sql("CREATE ROLE reader LOGIN")
