@@ -55,18 +55,17 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
 
     :param say: told of each point before anything is deleted.
     """
+    half = _give_up(points)
     existing, lost = points.all(), points.lost()
     claimed, trusted = _claimed(points, existing), _trusted(points, existing)
     told = tuple(_kept_for_copy(fate, claimed) for fate in _fates(points, existing, trusted, retention))
     for fate in told:
         say(fate)
-    done = Pruned(told)
+    done = Pruned(told, half)
     gone = [fate.point for fate in told if not fate.kept]
     for point in gone:
         points.unmake(point)
     newest = existing[0] if existing else ""
-    half = [point for point in points.unfinished() if point < newest and point not in (*gone, *lost)]
-    done.half = [point for point in half if point not in claimed and points.give_up(point)]
     _abort_uploads(points, newest, claimed)
     # Read again: a copy may have begun to build on what has just gone.
     looked_at, existing = existing, points.all()
@@ -87,6 +86,17 @@ def prune(points: Points, retention: Retention, say: Callable[[Fate], object]) -
         done.contents = _sweep(points, trusted)
     _forget(points, newest)
     return done
+
+
+def _give_up(points: Points) -> list[str]:
+    """Have points without manifest that are older than a complete one never be complete; return them.
+
+    First of all, so that what a dead copy built on is not kept for it.
+    """
+    existing, lost = points.all(), points.lost()
+    claimed, newest = _claimed(points, existing), existing[0] if existing else ""
+    half = [point for point in points.unfinished() if point < newest and point not in lost]
+    return [point for point in half if point not in claimed and points.give_up(point)]
 
 
 def _abort_uploads(points: Points, newest: str, claimed: Collection[str]) -> None:

@@ -98,6 +98,21 @@ def test_a_point_older_than_the_newest_and_without_manifest_goes(world: World) -
     assert list(world.points.parts(world.name_of(0))) == [MANIFEST]
 
 
+def test_what_a_dead_copy_built_on_is_not_kept_for_it(world: World) -> None:
+    change(world, 0)
+    world.begin(0)
+    change(world, 1)
+    world.s3.spoil = lambda method, path, query: die() if path.endswith(MANIFEST) and method == "PUT" else None
+    with pytest.raises(Killed):
+        world.begin(1)
+    world.s3.spoil = lambda *_: None
+    change(world, 2)
+    world.back_up(2)
+    assert world.prune().half == [world.name_of(1)]
+    assert world.points.all() == [world.name_of(2)]
+    assert set(world.contents()) == needed(world)
+
+
 def die() -> None:
     raise Killed
 
