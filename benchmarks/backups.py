@@ -126,10 +126,11 @@ def _plain_turn(bench: Bench, turn: int) -> None:
     bucket = f"rclone-{turn}"
     bench.store.make(bucket)
     for work in ("full", "second"):
+        if work == "second":
+            trees.change(bench.tree, bench.pieces, TURNS + turn)
         ran = Rclone(store=bench.store)("copy", *TRANSFERS, bench.tree, f"store:{bucket}")
         bench.peer(f"rclone, {work}", ran)
         bench.size(f"rclone, {work}", bucket)
-        trees.change(bench.tree, bench.pieces, TURNS + turn)
 
 
 def _result(bench: Bench, turns: int) -> Result:

@@ -1,6 +1,5 @@
 """Bytes into a point and back, and everything that may go wrong on the way."""
 
-import gc
 import hashlib
 import io
 import os
@@ -142,7 +141,6 @@ def test_a_store_that_failed_in_the_middle_is_asked_no_more(key, recipients, dec
 
     with pytest.raises(Trouble):
         work()
-    gc.collect()
     assert len(asked) == 1
 
 

@@ -182,7 +182,7 @@ class PostgresHook(CheckedConnection, BaseHook):
         where, do = f"at {self.server.address}", "ALTER ROLE … REPLICATION, and a line for replication in pg_hba.conf"
         try:
             try_replication(self.server)
-        except PlatformError as refused:
+        except LoginRefused as refused:
             return Finding(
                 REPLICATION, State.MISSING, f"REPLICATION is not granted {where}: {refused}. Grant it: {do}."
             )

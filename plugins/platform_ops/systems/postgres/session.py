@@ -208,7 +208,8 @@ class Session:
 def try_replication(server: Server) -> None:
     """Open a connection as ``pg_basebackup`` does, and close it.
 
-    :raises PlatformError: the server refuses it.
+    :raises LoginRefused: the server refuses it.
+    :raises ServerGone: it does not answer.
     """
     import psycopg2
     from psycopg2.extras import PhysicalReplicationConnection  # type: ignore[import-untyped]

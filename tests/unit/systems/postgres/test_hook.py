@@ -120,6 +120,18 @@ def test_who_copies_files_is_asked_to_connect_as_the_copy_does(postgres: Source,
     assert states(hook, "*")["REPLICATION"] is State.OK
 
 
+def test_a_server_that_went_away_meanwhile_refuses_nobody(
+    postgres: Source, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: Server) -> None:
+        raise ServerGone("It does not answer.")
+
+    postgres.sql("CREATE ROLE reader LOGIN")
+    monkeypatch.setattr("platform_ops.systems.postgres.hook.try_replication", gone)
+    with pytest.raises(ServerGone):
+        connect(host=postgres.server.host, port=postgres.server.port, schema="postgres").check_permissions(["*"])
+
+
 def test_what_may_not_be_read_is_named_and_no_reason_to_try_again(postgres: Source, connect: Connect) -> None:
     postgres.make("shop", "CREATE TABLE t (a int)")
     postgres.sql("CREATE ROLE reader LOGIN")
