@@ -24,7 +24,6 @@ from platform_ops.backups.errors import Corrupt
 from platform_ops.backups.points import DAMAGED, Contents, Manifest, Member
 from platform_ops.backups.store import Points
 from platform_ops.backups.streams import CHUNK, Reader, Sum, Writer
-from platform_ops.systems.object_store.errors import ObjectNotFound
 
 FOLDER = "contents"
 INDEX = "contents.jsonl"
@@ -220,12 +219,11 @@ def check_contents(
     with listed(points, manifest) as expected:
         for one, size in side_by_side(expected, present(points)):
             count += 1
-            said = _wrong_size(one, size)
-            if not said and (point_of(one.name) == manifest.point or in_turn(one.name, since, now)):
+            # What a listing says can go wrong on its way, so of what it lacks the object itself is asked.
+            if size != one.stored_size or point_of(one.name) == manifest.point or in_turn(one.name, since, now):
                 read += 1
-                said = _wrong_bytes(points, one, told)
-            if said:
-                wrong[one.name] = said
+                if said := _wrong(points, one, told):
+                    wrong[one.name] = said
     _refuse(points, manifest, wrong)
     return count, read
 
@@ -237,7 +235,7 @@ def check_older_contents(points: Points, manifest: Manifest, newest: Manifest, t
     """
     with listed(points, manifest) as expected, listed(points, newest) as shared:
         own = _without(expected, shared)
-        wrong = {one.name: said for one in own if (said := _wrong_bytes(points, one, told))}
+        wrong = {one.name: said for one in own if (said := _wrong(points, one, told))}
     _refuse(points, manifest, wrong)
 
 
@@ -263,15 +261,11 @@ def _without(contents: Iterable[Stored], others: Iterator[Stored]) -> Iterator[S
             yield one
 
 
-def _wrong_size(one: Stored, size: int | None) -> str:
-    if size is None:
+def _wrong(points: Points, one: Stored, told: Callable[[int], object]) -> str:
+    """Read a content; say what is wrong with it."""
+    found = points.sum(key_of(points, one.name), one.stored, told)
+    if found is None:
         return "is missing"
-    return "" if size == one.stored_size else f"has {size} bytes instead of {one.stored_size}"
-
-
-def _wrong_bytes(points: Points, one: Stored, told: Callable[[int], object]) -> str:
-    try:
-        found = points.sum(key_of(points, one.name), one.stored, told)
-    except ObjectNotFound:
-        return "is missing"
-    return _wrong_size(one, found.size) or ("" if found == one.stored else "has other bytes")
+    if found.size != one.stored_size:
+        return f"has {found.size} bytes instead of {one.stored_size}"
+    return "" if found == one.stored else "has other bytes"

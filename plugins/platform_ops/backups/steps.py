@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException
 from platform_ops.backups import copying
 from platform_ops.backups.contents import CYCLE, check_contents, check_older_contents
 from platform_ops.backups.drilling import trusted_manifest
-from platform_ops.backups.errors import Contradiction, Corrupt, NotProven
+from platform_ops.backups.errors import Contradiction, Corrupt, NoPoint, NotProven
 from platform_ops.backups.keys import listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.points import MANIFEST, RESTORE_TEXT, VERIFIED, BadManifest, Manifest, point_id, point_time
@@ -270,7 +270,7 @@ class VerifyPoint(SourceStep):
         """
         try:
             return self._look(points, point, newest)
-        except SPOILS as error:
+        except (*SPOILS, NoPoint) as error:
             self.log.info("Point %s is read once more: %s", point, error)
             return self._look(points, point, newest)
 

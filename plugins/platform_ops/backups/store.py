@@ -47,6 +47,7 @@ from platform_ops.backups.streams import (
     decode,
     encode,
 )
+from platform_ops.systems.object_store.errors import ObjectNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 
 PROOFS = "proofs"
@@ -289,24 +290,28 @@ class Points:
         """
         key = self.key(manifest.point, manifest.place, member.name)
         expected = Sum(member.stored_size, member.stored_sha256)
-        self._compare(key, self.sum(key, expected, told), expected, "stored")
+        found = self.sum(key, expected, told)
+        if found is None:
+            raise ObjectNotFound(f"There is no object {self.bucket}/{key}, which belongs to point {manifest.point}.")
+        self._compare(key, found, expected, "stored")
 
-    def sum(self, key: str, expected: Sum, told: Callable[[int], object]) -> Sum:
-        """Read an object to its end, and once more when it is not what is expected.
+    def sum(self, key: str, expected: Sum, told: Callable[[int], object]) -> Sum | None:
+        """Read an object to its end, and once more when it is not what is expected; None when it is not there.
 
-        A byte that went wrong on its way is no damaged object: what is damaged is so again.
-
-        :raises ObjectNotFound: it is gone.
+        What went wrong on its way is no damaged object: what is damaged is so again.
         """
         found = self._sum(key, told)
         return found if found == expected else self._sum(key, lambda _: None)
 
-    def _sum(self, key: str, told: Callable[[int], object]) -> Sum:
+    def _sum(self, key: str, told: Callable[[int], object]) -> Sum | None:
         stored = Counter(told)
-        with self.hook.stream(self.bucket, key) as body:
-            reader = CountingReader(body, stored)
-            while reader.read(CHUNK):
-                pass
+        try:
+            with self.hook.stream(self.bucket, key) as body:
+                reader = CountingReader(body, stored)
+                while reader.read(CHUNK):
+                    pass
+        except ObjectNotFound:
+            return None
         return stored.sum
 
     def _compare(self, key: str, found: Sum, expected: Sum, which: str) -> None:

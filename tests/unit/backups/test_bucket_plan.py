@@ -171,7 +171,17 @@ def page(inner: str) -> bytes:
 
 @pytest.mark.parametrize(
     "inner",
-    ["", "<IsTruncated>maybe</IsTruncated>", "<IsTruncated>true</IsTruncated>", "<IsTruncated>false</IsTruncated><"],
+    [
+        "",
+        "<IsTruncated>maybe</IsTruncated>",
+        "<IsTruncated>true</IsTruncated>",
+        "<IsTruncated>false</IsTruncated><",
+        "<Contents><Size>1</Size></Contents><IsTruncated>false</IsTruncated>",
+        "<Contents><Key>k</Key></Contents><IsTruncated>false</IsTruncated>",
+        "<Contents><Key>k</Key><Size>1x</Size></Contents><IsTruncated>false</IsTruncated>",
+        "<Version><Key>k</Key><Size>-1</Size></Version><IsTruncated>false</IsTruncated>",
+        "<DeleteMarker><Key/></DeleteMarker><IsTruncated>false</IsTruncated>",
+    ],
 )
 def test_what_is_no_whole_page_is_none(inner: str) -> None:
     with pytest.raises(Unreachable, match="bucket shop"):

@@ -10,9 +10,10 @@ import pytest
 
 from platform_ops.backups.errors import Corrupt, NotProven
 from platform_ops.backups.kinds import directory_packs
-from platform_ops.backups.points import MANIFEST, BadManifest, point_id
+from platform_ops.backups.points import DAMAGED, MANIFEST, BadManifest, point_id
 from platform_ops.backups.steps import COPY, CopySource, PrunePoints, VerifyPoint
-from platform_ops.common.errors import AuthenticationFailed
+from platform_ops.common.errors import AuthenticationFailed, NotFound
+from platform_ops.systems.object_store.errors import ObjectNotFound
 from tests.unit.backups.installation import NOW, Steps
 
 
@@ -52,8 +53,9 @@ def test_a_byte_that_is_wrong_on_its_way_only_is_no_damage(steps: Steps, monkeyp
     assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
 
 
-def test_a_byte_that_is_wrong_once_takes_the_mark_of_no_older_point(
-    steps: Steps, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["wrong", "missing"])
+def test_a_read_that_fails_once_takes_the_mark_of_no_older_point(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     # One pack that both points need, and one of each's own.
     monkeypatch.setattr(directory_packs, "SETTLES_NS", 0)
@@ -66,13 +68,18 @@ def test_a_byte_that_is_wrong_once_takes_the_mark_of_no_older_point(
     read, stream, asked = steps.store.read, steps.store.stream, list[str]()
     wrong_at = 0
 
-    def on_the_way(key: str, body: bytes) -> bytes:
+    def on_the_way(key: str, body: bytes) -> bytes | None:
         asked.append(key)
-        return body if len(asked) != wrong_at else body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]
+        if len(asked) != wrong_at:
+            return body
+        return None if how == "missing" else body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]
 
     def once_wrong(bucket: str, key: str) -> Any:
         with stream(bucket, key) as body:
-            return nullcontext(io.BytesIO(on_the_way(key, body.read())))
+            arrived = on_the_way(key, body.read())
+        if arrived is None:
+            raise ObjectNotFound(key)
+        return nullcontext(io.BytesIO(arrived))
 
     monkeypatch.setattr(steps.store, "stream", once_wrong)
     monkeypatch.setattr(steps.store, "read", lambda bucket, key: on_the_way(key, read(bucket, key) or b""))
@@ -83,12 +90,13 @@ def test_a_byte_that_is_wrong_once_takes_the_mark_of_no_older_point(
         steps.age(old, days=9)
         try:
             steps.run(VerifyPoint, source="tree")
-        except (Corrupt, NotProven, BadManifest):
+        except (Corrupt, NotFound, NotProven, BadManifest):
             # Of the newest point not everything is read twice: then it is not verified yet.
             assert new in asked[wrong_at - 1]
         else:
             verified.add(asked[wrong_at - 1] if wrong_at <= len(asked) else "")
         assert f"tree/{old}/verified.json" in steps.store.objects
+        assert not any(key.endswith(DAMAGED) for key in steps.store.objects)
     assert {f"tree/{old}/{MANIFEST}", f"tree/{old}/verified.json"} <= verified
     assert any(old in key and key.endswith("contents.jsonl.zst") for key in verified)
     # What both points need is read with one of them only.
@@ -109,6 +117,14 @@ def test_a_manifest_that_changed_since_it_was_verified_is_not_verified_again(ste
     steps.store.objects[key] = steps.store.objects[key].replace(b'"files":4', b'"files":5')
     with pytest.raises(NotProven, match="not the one that copy_source wrote"):
         steps.run(VerifyPoint, source="tree")
+
+
+def test_of_what_a_listing_lacks_the_object_itself_is_asked(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.run(CopySource, source="tree")
+    sizes = steps.store.sizes
+    monkeypatch.setattr(steps.store, "sizes", lambda *at: (one for one in sizes(*at) if "/contents/" not in one[0]))
+    steps.run(VerifyPoint, source="tree")
+    assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
 
 
 def test_older_points_are_read_again_in_turn(steps: Steps) -> None:

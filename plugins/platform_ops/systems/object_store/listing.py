@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -11,6 +12,7 @@ from platform_ops.common.errors import Refused, Unreachable
 from platform_ops.systems.object_store.models import Listed
 
 Marker = dict[str, str]
+_SIZE = re.compile(r"[0-9]{1,19}")
 
 
 class BadKey(Refused):
@@ -83,13 +85,19 @@ def _next(top: dict[str, str], *, encoded: bool, where: str) -> Marker:
 
 def _listed(element: ET.Element, *, encoded: bool, where: str) -> Listed:
     found = {_local(child.tag): child.text or "" for child in element}
+    marker = _local(element.tag) == "DeleteMarker"
+    key, size = found.get("Key", ""), "0" if marker else found.get("Size", "")
+    if not key or not _SIZE.fullmatch(size):
+        raise Unreachable(
+            f"The list of the objects of {where} has an entry with key {key[:100]!r} and size {size[:20]!r}. Try again."
+        )
     return Listed(
-        key=_text(found.get("Key", ""), encoded=encoded, where=where),
+        key=_text(key, encoded=encoded, where=where),
         version=found.get("VersionId", ""),
-        size=int(found.get("Size") or 0),
+        size=int(size),
         etag=found.get("ETag", "").strip('"'),
         modified=found.get("LastModified", ""),
-        marker=_local(element.tag) == "DeleteMarker",
+        marker=marker,
     )
 
 
