@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from platform_ops.backups.kinds.shape import Kind
-from platform_ops.backups.points import Manifest
+from platform_ops.backups.points import Manifest, Member, stored_name
 from platform_ops.backups.sources import Retention, Tier
 from platform_ops.backups.sources import Source as CatalogueSource
 from platform_ops.backups.streams import Reader
@@ -101,8 +101,12 @@ def take(kind: Kind, meanwhile: Callable[[], object] = lambda: None) -> Point:
             part.write(out)
             parts[part.name] = bytes(out.data)
     now = datetime.now(UTC)
+    members = tuple(
+        Member(stored_name(name, encrypted=False), len(body), "", len(body), "") for name, body in parts.items()
+    )
     return Point(
-        Manifest("pg", "postgres", "p", "place", "r", reading.at, now, now, reading.state, (), reading.tools), parts
+        Manifest("pg", "postgres", "p", "place", "r", reading.at, now, now, reading.state, members, reading.tools),
+        parts,
     )
 
 

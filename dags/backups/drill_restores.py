@@ -12,8 +12,8 @@ Every night. A person may start it for chosen sources.
 
 ### What it changes
 
-The backup bucket: the proof beside each restored point. The evidence bucket: the run's document. The scratch place is
-removed.
+The backup bucket: one object for each drill, proven or failed, in the source's folder `proofs/`, where it outlives the
+point. The evidence bucket: the run's document. The scratch place is removed, as is what killed drills left.
 
 ### When it fails
 
@@ -40,7 +40,7 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    # Two retries tell a store that restarts from one that lost something.
+    # A store that restarts is back by the second retry; what fails then is a finding.
     default_args=default_args(owner="platform-team", retries=2),
     tags=[Area.BACKUPS, Impact.WARNS],
     doc_md=__doc__,

@@ -37,7 +37,7 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    # Two retries tell a store that restarts from one that is away.
+    # A store that restarts is back by the second retry; what fails then is away.
     default_args=default_args(owner="platform-team", retries=2),
     tags=[Area.BACKUPS, Impact.WARNS],
     doc_md=__doc__,

@@ -40,7 +40,7 @@ from platform_ops.upkeep.steps import CheckConnection, ListConnections, RecordEv
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    # Two retries, five seconds apart, tell a system that restarts from one that is away.
+    # Two retries, five seconds apart: a system that restarts is back by then; what fails then is away.
     default_args=default_args(owner="platform-team", retries=2),
     tags=[Area.UPKEEP, Impact.WARNS],
     doc_md=__doc__,

@@ -31,6 +31,7 @@ FAULTS: dict[str, Order] = {
     "resets-of-reads": {"kind": "reset", "method": "GET", "times": BURST},
     "truncated-reads": {"kind": "truncate", "method": "GET", "path": r"\.zst", "times": 2},
     "truncated-lists": {"kind": "truncate", "method": "GET", "path": r"list-type=2", "times": BURST},
+    "wrong-lists": {"kind": "wrong_bytes", "method": "GET", "path": r"list-type=2", "times": BURST},
     "dripping-manifest": {"kind": "drip", "method": "GET", "path": r"manifest\.json", "times": 2},
 }
 

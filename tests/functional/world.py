@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+from jsonschema import Draft202012Validator
 
 from platform_ops.evidence.document import BUCKET
 from sandbox import contract, faults, processes
@@ -22,6 +23,8 @@ from sandbox.checkout import Checkout
 from sandbox.processes import ROOT
 from sandbox.seed import GITOPS
 from tests.waiting import wait_until
+
+EVIDENCE = json.loads((ROOT / "include/schemas/evidence.schema.json").read_text())
 
 SWEEPER = "close_open_records"
 RED_TEST = {"tests/test_red.py": "def test_the_sum_is_right():\n    assert 1 + 1 == 3\n"}
@@ -219,6 +222,7 @@ class World:
             body = store.get_object(BUCKET, facts["key"]).read()
         assert hashlib.sha256(body).hexdigest() == facts["sha256"]
         document: dict[str, Any] = json.loads(body)
+        Draft202012Validator(EVIDENCE).validate(document)
         return document
 
     def effects(self, system: str) -> Counter[str]:

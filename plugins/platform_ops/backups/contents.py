@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from platform_ops.backups.errors import Corrupt
-from platform_ops.backups.points import DAMAGED, Contents, Manifest, Member
+from platform_ops.backups.points import DAMAGED, Contents, Manifest, Member, stored_name
 from platform_ops.backups.store import Points
 from platform_ops.backups.streams import CHUNK, Reader, Sum, Writer
 
@@ -60,7 +60,7 @@ def keyed_hash(plain_sha256: str, key: str) -> str:
 
 def content_name(hashed: str, point: str, place: str, *, encrypted: bool) -> str:
     """Name a content."""
-    return f"{hashed}-{point}-{place}.zst{'.age' if encrypted else ''}"
+    return stored_name(f"{hashed}-{point}-{place}", encrypted=encrypted)
 
 
 def hash_of(name: str) -> str:
@@ -120,7 +120,7 @@ def write_index(stored: Iterable[Stored], out: Writer) -> Contents:
 
 def index_member(manifest: Manifest) -> Member | None:
     """Return the list of a point's contents; None for a point that shares nothing."""
-    return next((member for member in manifest.members if member.name == f"{INDEX}.zst"), None)
+    return manifest.member(INDEX) if manifest.contents else None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from platform_ops.backups.depositing import Deposit
 from platform_ops.backups.kinds.shape import Kind, Part, Reading, Shares
-from platform_ops.backups.points import RESTORE_TEXT, Manifest, Member, sha256
+from platform_ops.backups.points import RESTORE_TEXT, Manifest, Member, sha256, stored_name
 from platform_ops.backups.restoring import restore_text
 from platform_ops.backups.sources import Source
 from platform_ops.backups.store import Points
@@ -55,11 +55,7 @@ def _write(
     points: Points, point: str, place: str, part: Part, recipients: Sequence[str], told: Callable[[int], object]
 ) -> Member:
     readers = recipients if part.readers is None else part.readers
-    return points.write(point, place, _stored_name(part.name, readers), part.write, readers, told)
-
-
-def _stored_name(name: str, recipients: Sequence[str]) -> str:
-    return f"{name}.zst.age" if recipients else f"{name}.zst"
+    return points.write(point, place, stored_name(part.name, encrypted=bool(readers)), part.write, readers, told)
 
 
 def _manifest(

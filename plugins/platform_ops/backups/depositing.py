@@ -27,7 +27,7 @@ from platform_ops.backups.contents import (
 )
 from platform_ops.backups.errors import Contradiction, Corrupt
 from platform_ops.backups.ledger import Ledger
-from platform_ops.backups.points import CLAIM, DAMAGED, BadManifest, Contents, Manifest, Member
+from platform_ops.backups.points import CLAIM, DAMAGED, BadManifest, Contents, Manifest
 from platform_ops.backups.store import Points
 from platform_ops.backups.streams import (
     CHUNK,
@@ -137,7 +137,7 @@ class Deposit:
     def _readable(self, point: str, part: str) -> Manifest:
         """Read the stored bytes of a point's lists, and see that ours is the key."""
         manifest, _ = self.points.manifest(point)
-        index, own = index_member(manifest), _member(manifest, part)
+        index, own = index_member(manifest), manifest.member(part)
         if index is None or own is None:
             raise NotFound(f"It has no {INDEX} or no {part}.")
         for member in (index, own):
@@ -149,7 +149,7 @@ class Deposit:
 
     def earlier(self, part: str) -> Iterator[dict[str, Any]]:
         """Yield the lines of a list of the point that is built on; none without such a point."""
-        member = self.base and _member(self.base, part)
+        member = self.base and self.base.member(part)
         if self.base is None or not member:
             return
         with self.points.read(self.base, member, self.key or None) as plain:
@@ -249,8 +249,3 @@ class Deposit:
     def contents(self) -> Contents | None:
         """Return what the written list adds up to."""
         return self._contents
-
-
-def _member(manifest: Manifest, part: str) -> Member | None:
-    names = {f"{part}.zst", f"{part}.zst.age"}
-    return next((member for member in manifest.members if member.name in names), None)

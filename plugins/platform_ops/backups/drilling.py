@@ -37,8 +37,7 @@ class Opened:
 
         :raises NoPoint: the point has no such part.
         """
-        names = {f"{name}.zst", f"{name}.zst.age"}
-        member = next((one for one in self.manifest.members if one.name in names), None)
+        member = self.manifest.member(name)
         if member is None:
             raise NoPoint(f"Point {self.manifest.point} of {self.manifest.source} has no part {name}.")
         with self.points.read(self.manifest, member, self.identity) as plain:

@@ -83,6 +83,11 @@ class Manifest:
     restore_text_sha256: str = ""
     contents: Contents | None = None
 
+    def member(self, part: str) -> Member | None:
+        """Return the stored object of a part; None when the point has no such part."""
+        names = {stored_name(part, encrypted=encrypted) for encrypted in (True, False)}
+        return next((member for member in self.members if member.name in names), None)
+
     @property
     def stored_size(self) -> int:
         """Return the bytes of all it needs in the store."""
@@ -92,6 +97,16 @@ class Manifest:
     def plain_size(self) -> int:
         """Return the bytes of all it holds, as they were read."""
         return sum(member.plain_size for member in self.members) + (self.contents.plain_size if self.contents else 0)
+
+
+def stored_name(part: str, *, encrypted: bool) -> str:
+    """Name the stored object of a part by what it takes to read it."""
+    return f"{part}.zst.age" if encrypted else f"{part}.zst"
+
+
+def plain_name(stored: str) -> str:
+    """Return what ``stored_name`` was given."""
+    return stored.removesuffix(".age").removesuffix(".zst")
 
 
 def point_id(began: datetime, run_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from platform_ops.backups.points import MANIFEST, Manifest, prefix
+from platform_ops.backups.points import MANIFEST, Manifest, plain_name, prefix
 
 
 def restore_text(manifest: Manifest, bucket: str, commands: str) -> str:
@@ -52,6 +52,5 @@ Made by run `{manifest.run}`, kind {manifest.kind}, with {tools}. Recipients:{re
 
 def _unpack(name: str) -> str:
     if name.endswith(".age"):
-        plain = name.removesuffix(".zst.age")
-        return f"age --decrypt --identity key.txt {name} | zstd --decompress > {plain}"
+        return f"age --decrypt --identity key.txt {name} | zstd --decompress > {plain_name(name)}"
     return f"zstd --decompress {name}"

@@ -59,6 +59,15 @@ def test_what_any_point_needs_stays_and_the_rest_goes(world: World, tmp_path: Pa
     assert world.drill(world.begin(25), tmp_path).differences == ()
 
 
+def test_only_a_point_that_shares_contents_has_a_list_of_them(world: World) -> None:
+    """A kind may give a part of its own the same name."""
+    world.s3.put("shop", "k", b"x")
+    manifest = world.begin()
+    with listed(world.points, manifest) as contents, listed(world.points, replace(manifest, contents=None)) as none:
+        assert len(list(contents)) == 1
+        assert list(none) == []
+
+
 def test_a_manifest_is_read_once(world: World) -> None:
     for number in (0, 1):
         change(world, number)

@@ -4,9 +4,12 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
+from platform_ops.backups import verdicts as backups
 from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.common.report import Link, StepReport
+from platform_ops.delivery import verdicts as delivery
 from platform_ops.evidence.document import build, canonical, key, sha256
+from platform_ops.upkeep import verdicts as upkeep
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "include/schemas/evidence.schema.json").read_text())
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -37,6 +40,11 @@ def test_a_document_that_came_late_says_why() -> None:
 
 def test_the_schema_refuses_an_unknown_verdict() -> None:
     assert not Draft202012Validator(SCHEMA).is_valid(document() | {"verdict": "fine"})
+
+
+def test_the_schema_knows_how_the_runs_of_each_area_end() -> None:
+    verdicts = {verdict.value for area in (backups, delivery, upkeep) for verdict in area.Verdict}
+    assert set(SCHEMA["properties"]["verdict"]["enum"]) == verdicts
 
 
 def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:

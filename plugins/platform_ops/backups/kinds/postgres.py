@@ -27,7 +27,9 @@ from platform_ops.systems.postgres.script import run_script
 from platform_ops.systems.postgres.session import Session
 
 ROLES = "roles.sql"
-CONTENTS = "contents.jsonl"
+INVENTORY = "inventory.jsonl"
+_EARLIER_INVENTORY = "contents.jsonl"
+"""Its name in points made before 2026-11-30; kinds that share contents list those under it."""
 CLUSTER = "cluster"
 QUERY = "The catalogue's query"
 _PLAIN = re.compile(r"(?!hex-)[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -68,7 +70,7 @@ class Postgres:
                 write = partial(self._write_dump, session, snapshot, contents, state)
                 parts.append(Part(part_name(session.database), write))
             parts += self.more_parts(sessions[0])
-            parts.append(Part(CONTENTS, partial(_write_contents, contents)))
+            parts.append(Part(INVENTORY, partial(_write_contents, contents)))
             # As it was then: the catalogue's may be another one when the point is compared.
             state |= {"databases": list(self._databases), "query": self._query or ""}
             yield Reading(at, parts, state, {"pg_dump": self._hook.programs.version("pg_dump")}, notes)
@@ -150,9 +152,8 @@ class Postgres:
         contents = _contents(point)
         part = find_part(subset, point.manifest, contents)
         tables = sum(": table " in name for name in contents if part.holds(name))
-        dump = part_name(part.database)
-        size = sum(one.plain_size for one in point.manifest.members if one.name.startswith(f"{dump}.zst"))
-        return Selection(tables, size)
+        dump = point.manifest.member(part_name(part.database))
+        return Selection(tables, dump.plain_size if dump else 0)
 
     def commands(self, manifest: Manifest) -> str:
         """Make a cluster, and fill it by ``psql`` and ``pg_restore``."""
@@ -171,7 +172,7 @@ class Postgres:
             f"grep --invert-match --line-regexp --fixed-strings {excluded} {ROLES} |\n"
             f"  psql --no-psqlrc --set=ON_ERROR_STOP=1 --dbname={TEMPLATE} --file=-\n"
             f"{restores}\n"
-            f"# {CONTENTS} says how many rows each table must have.\n"
+            f"# {INVENTORY} says how many rows each table must have.\n"
         )
 
 
@@ -222,7 +223,8 @@ def _write_contents(contents: Contents, out: Writer) -> None:
 
 
 def _contents(point: OpenPoint) -> Contents:
-    with point.open(CONTENTS) as plain:
+    name = INVENTORY if point.manifest.member(INVENTORY) else _EARLIER_INVENTORY
+    with point.open(name) as plain:
         return dict(json.loads(line) for line in plain.read(-1).splitlines())
 
 

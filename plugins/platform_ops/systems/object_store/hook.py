@@ -376,8 +376,8 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
         except ServerError as error:
             kind = error_for_status(error.status_code)
             raise kind(f"The object store answered {error.status_code} for {what}.") from error
-        # minio takes an answer that was cut off on its way for XML.
-        except (HTTPError, InvalidResponseError, ParseError) as error:
+        # minio takes an answer that was cut off or spoilt on its way for XML.
+        except (HTTPError, InvalidResponseError, ParseError, UnicodeDecodeError) as error:
             raise Unreachable(
                 f"The object store at {self.address} gave no usable answer for {what}: {type(error).__name__}. "
                 "Check that it runs and that the connection's address is right."

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from platform_ops.backups.errors import Corrupt, NoPoint
-from platform_ops.backups.kinds.postgres import CLUSTER, CONTENTS, ROLES, Postgres, part_name
+from platform_ops.backups.kinds.postgres import CLUSTER, INVENTORY, ROLES, Postgres, part_name
 from platform_ops.backups.kinds.shape import Selection
-from platform_ops.backups.points import Member
 from platform_ops.common.errors import TryAgain
 from platform_ops.systems.postgres.cluster import Cluster
 from platform_ops.systems.postgres.errors import DatabaseMissing, ProgramFailed, QueryFailed, ServerGone
@@ -60,7 +59,7 @@ def test_what_is_restored_is_what_was_backed_up(shop: Server, target: Path) -> N
     before = datetime.now(UTC)
     subject = kind("shop", "Second db", query=QUERY)
     point = take(subject)
-    assert sorted(point.parts) == [CONTENTS, f"hex-{b'Second db'.hex()}.dump", ROLES, "shop.dump"]
+    assert sorted(point.parts) == [f"hex-{b'Second db'.hex()}.dump", INVENTORY, ROLES, "shop.dump"]
     assert before <= point.manifest.state_at <= datetime.now(UTC)
     assert point.manifest.state["server"].split(".")[0].isdigit()
     assert "/" in point.manifest.state["lsn"]
@@ -150,7 +149,7 @@ def test_what_is_written_meanwhile_is_in_neither_dump_nor_checksums(shop: Server
     subject = kind("shop", query=QUERY)
     change = "DELETE FROM stock.item WHERE id > 100; INSERT INTO parent VALUES (9)"
     point = take(subject, meanwhile=lambda: shop.sql(change, "shop"))
-    assert b"500 rows" in point.parts[CONTENTS]
+    assert b"500 rows" in point.parts[INVENTORY]
     subject.restore(point, target)
     assert subject.compare(point, target) == []
 
@@ -320,13 +319,21 @@ def test_one_table_comes_back_with_its_rows_only(shop: Server, target: Path, sub
     assert "has other rows" in said
 
 
+def test_a_point_made_when_the_inventory_had_another_name_is_read_too(shop: Server) -> None:
+    point = take(kind("shop"))
+    point.parts["contents.jsonl"] = point.parts.pop(INVENTORY)
+    point.manifest = replace(
+        point.manifest, members=tuple(one for one in point.manifest.members if INVENTORY not in one.name)
+    )
+    assert kind("shop").select(point, "shop").files == 4
+
+
 def test_a_part_has_a_size_and_a_name_that_the_point_knows(shop: Server) -> None:
     subject = kind("shop")
     point = take(subject)
-    members = (Member("shop.dump.zst.age", 700, "", 7, ""), Member("roles.sql.zst.age", 5, "", 5, ""))
-    point.manifest = replace(point.manifest, members=members)
-    assert subject.select(point, "shop") == Selection(4, 700)
-    assert subject.select(point, "shop/stock.item") == Selection(1, 700)
+    size = len(point.parts["shop.dump"])
+    assert subject.select(point, "shop") == Selection(4, size)
+    assert subject.select(point, "shop/stock.item") == Selection(1, size)
     for subset in ("other", "shop/nosuch.item", "shop/item", "shop/", "shop/stock.item.x", "shop/stock.ITEM"):
         with pytest.raises(NoPoint, match=r"Name one of its databases \(shop\)"):
             subject.select(point, subset)

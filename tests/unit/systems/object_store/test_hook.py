@@ -10,6 +10,7 @@ import urllib3
 
 from platform_ops.common.errors import AuthenticationFailed, Busy, Unreachable
 from platform_ops.systems.object_store import hook as module
+from platform_ops.systems.object_store.buckets import BucketHook
 from platform_ops.systems.object_store.errors import BucketNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.systems.object_store.models import BucketRules
@@ -58,6 +59,15 @@ def test_only_a_missing_key_is_nothing() -> None:
     assert ObjectStoreHook(pool=Pool(404, error("NoSuchKey"))).read("evidence", "x") is None
     with pytest.raises(BucketNotFound, match="object evidence/x"):
         ObjectStoreHook(pool=Pool(404, error("NoSuchBucket"))).read("evidence", "x")
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"<VersioningConfiguration><Status>Ena"])
+def test_a_setting_that_was_spoilt_on_its_way_is_no_setting(body: bytes) -> None:
+    with pytest.raises(Unreachable, match="of bucket evidence"):
+        ObjectStoreHook(pool=Pool(200, body)).rules("evidence")
+    if not body.isascii():
+        with pytest.raises(Unreachable, match="the policy of bucket evidence"):
+            BucketHook("object_store_default", pool=Pool(200, body)).setting("evidence", "policy")
 
 
 def test_a_new_object_is_written_on_condition_and_the_secret_stays_here() -> None:
