@@ -1,7 +1,7 @@
 """
 ### What it does
 
-Proves backups by restoring them: takes the sources whose last proof is oldest, restores the newest verified point of
+Proves backups by restoring them: takes the sources whose last drill is oldest, restores the newest verified point of
 each into a scratch place, compares it with what was backed up, and measures how long that took and how much data would
 have been lost. A point that can't be restored, or is not what was backed up, turns the run red; so does a source that
 has gone without a proof for longer than its entry allows.
@@ -49,7 +49,7 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
             None,
             type=["null", "array"],
             items={"type": "string", "pattern": f"^{NAME}$"},
-            description="The sources to prove now, by their names in the catalogue; empty means the oldest proofs.",
+            description="The sources to prove now, by their names in the catalogue; empty means the oldest drills.",
         ),
         "at_most": Param(
             5,
@@ -74,7 +74,8 @@ def drill_restores() -> None:
     # Callers that wait for the run get these facts.
     record_evidence.returns_dag_result = True
 
-    drill_restore >> require_proofs >> record_evidence
+    choose_sources >> require_proofs
+    [drill_restore, require_proofs] >> record_evidence
 
 
 drill_restores()

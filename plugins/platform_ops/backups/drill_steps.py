@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,34 +12,41 @@ from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.overview import lateness
-from platform_ops.backups.points import Manifest, point_id, point_time
+from platform_ops.backups.points import Manifest, point_id
 from platform_ops.backups.proofs import Proof, last_proven
 from platform_ops.backups.sources import Source, load_source
-from platform_ops.backups.steps import TROUBLES, ChooseSources, SourceStep
+from platform_ops.backups.steps import CHOOSE, TROUBLES, ChooseSources, SourceStep
 from platform_ops.backups.store import Points
 from platform_ops.backups.witness import witness
 from platform_ops.common.errors import FailNow, PlatformError
-from platform_ops.common.report import StepReport
+from platform_ops.common.operators import as_ours
+from platform_ops.common.report import StepReport, reported
 from platform_ops.common.scratch import scratch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
 class ChooseDrills(ChooseSources):
-    """Chooses the sources whose last proof is oldest."""
+    """Chooses the sources whose last drill is oldest."""
 
     def run_step(self, context: Context) -> StepReport:
         """Choose; of a source that was copied and has nothing verified, its drill says so.
 
-        One that nobody has begun to copy is told: new in the catalogue, it waits for its first point.
+        One that failed last night has had its turn, so that those that always fail leave room for the others. One that
+        nobody has begun to copy is told: new in the catalogue, it waits for its first point.
         """
         asked = context["params"].get("sources")
-        proofs = {name: _last_proof(name) for name in self.wanted(context)}
-        new = [name for name, proof in proofs.items() if proof is None and not asked]
-        chosen = sorted((name for name in proofs if name not in new), key=lambda name: (proofs[name] or "", name))
-        if not asked:
-            chosen = chosen[: int(context["params"]["at_most"])]
+        waiting = [_waiting(name) for name in self.wanted(context)]
+        new = [one.name for one in waiting if not one.copied and not asked]
+        # What can't be looked at takes no turn from others either: its drill ends at once, and says why.
+        unseen = [one.name for one in waiting if not one.seen]
+        in_turn = sorted((one for one in waiting if one.seen and one.name not in new), key=lambda one: one.drilled)
+        most = None if asked else int(context["params"]["at_most"])
+        chosen = [*unseen, *(one.name for one in in_turn[:most])]
         facts = {"sources": chosen, "never_copied": new}
         told = f" Never copied yet: {', '.join(new)}." if new else ""
         if not chosen:
@@ -46,17 +54,28 @@ class ChooseDrills(ChooseSources):
         return StepReport(f"{len(chosen)} sources are restored: {', '.join(chosen)}.{told}", facts=facts)
 
 
-def _last_proof(name: str) -> str | None:
-    """Return when a drill last proved a point; empty when none ever did, None when nothing was ever copied."""
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A source that may be drilled.
+
+    :param drilled: when its newest drill began, whatever it found.
+    :param copied: whether a copy of it was ever begun.
+    :param seen: whether its bucket could be looked at.
+    """
+
+    name: str
+    drilled: datetime = _NEVER
+    copied: bool = True
+    seen: bool = True
+
+
+def _waiting(name: str) -> _Waiting:
     try:
         points = Points.of(load_source(name), READER_CONNECTION)
-        proven = last_proven(points.proofs(datetime.now(UTC)))
-        if proven:
-            return proven.at.isoformat()
-        return "" if points.all() or points.unfinished() else None
+        drilled = points.last_drill()
+        return _Waiting(name, drilled or _NEVER, copied=bool(drilled or points.all() or points.unfinished()))
     except TROUBLES:
-        # Its own drill meets the same, and says so.
-        return ""
+        return _Waiting(name, seen=False)
 
 
 class DrillRestore(SourceStep):
@@ -73,9 +92,12 @@ class DrillRestore(SourceStep):
         found = partial(Proof, began, verified[0], context["ti"].run_id)
         name = point_id(run.run_after, context["ti"].run_id)
         try:
-            report = self._drill(source, points, verified[0])
-        except FailNow as error:
-            self._keep(points, name, found(proven=False, why=str(error)))
+            with as_ours():
+                report = self._drill(source, points, verified[0])
+        except PlatformError as error:
+            # What may pass is no finding until the last try has met it too.
+            if isinstance(error, FailNow) or context["ti"].try_number > context["ti"].max_tries:
+                self._keep(points, name, found(proven=False, why=str(error)))
             raise
         rpo, rto = (timedelta(seconds=report.facts[f"{word}_seconds"]) for word in ("rpo", "rto"))
         points.add_proof(name, found(proven=True, rpo=rpo, rto=rto))
@@ -124,12 +146,16 @@ class RequireProofs(ChooseSources):
     """Fails when a source has gone without a proof for longer than its catalogue entry allows."""
 
     def run_step(self, context: Context) -> StepReport:
-        """Look at every source, or at those the run was asked for."""
+        """Look at every source, or at those the run was asked for; those that are drilled now say it themselves.
+
+        So a drill that fails keeps nobody from hearing of the other sources.
+        """
         now = datetime.now(UTC)
-        late = [told for name in self.wanted(context) if (told := _late(name, now))]
+        drilled = reported(context, CHOOSE).get("sources") or []
+        late = [told for name in self.wanted(context) if name not in drilled and (told := _late(name, now))]
         if late:
             raise NotProven(f"{' '.join(late)} Start drill_restores for them, and read why if it fails.")
-        return StepReport("Every source that has points was proven within its interval.")
+        return StepReport("Every other source that has points was proven within its interval.")
 
     def result(self, report: StepReport) -> list[str]:  # noqa: ARG002
         """Return nothing: no task is made of this."""
@@ -141,8 +167,8 @@ def _late(name: str, now: datetime) -> str:
     try:
         source = load_source(name)
         points = Points.of(source, READER_CONNECTION)
-        proven, existing = last_proven(points.proofs(now)), points.all()
+        proven, begun = last_proven(points.proofs(now)), points.begun()
     except TROUBLES as error:
         return f"{name} can't be looked at: {error}"
-    late = lateness(source, proven, point_time(existing[-1]) if existing else None, now)
+    late = lateness(source, proven, begun, now)
     return late and f"{name}: {late}"

@@ -179,7 +179,7 @@ def lateness(source: Source, proof: Proof | None, first: datetime | None, now: d
     """Say that a source waits too long for a proof; empty when it does not.
 
     :param proof: the newest drill that proved a point; None when none ever did.
-    :param first: when its oldest point was made; None without one, which nothing can prove yet.
+    :param first: when its oldest point or drill was made; None without one: then nothing can be proven yet.
     """
     since = proof.at if proof else first
     if since is None or now - since <= source.drill_every:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from platform_ops.backups.sources import Retention, Source
+from platform_ops.backups.retention import oldest, reached, soonest
+from platform_ops.backups.sources import Source
+from platform_ops.common.words import span
 from platform_ops.systems.object_store.models import BucketRules
 
 SHARING = frozenset({"bucket", "directory"})
 """Kinds whose points share contents: what a point needs may be of any age."""
-_DAYS = {"daily": 1, "weekly": 7, "monthly": 31, "yearly": 366}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,6 @@ class Policy:
     warnings: tuple[str, ...]
 
 
-def longest(retention: Retention) -> timedelta:
-    """Return how old the oldest kept point may become."""
-    return timedelta(days=max(getattr(retention, name) * days for name, days in _DAYS.items()))
-
-
 def check(source: Source, store: BucketRules, recipients: Sequence[str] | None) -> Policy:
     """Hold retention, lock, lifecycle and encryption against each other.
 
@@ -40,33 +36,34 @@ def check(source: Source, store: BucketRules, recipients: Sequence[str] | None) 
 
 
 def _contradictions(source: Source, store: BucketRules, recipients: Sequence[str] | None) -> Iterator[str]:
-    kept, bucket = longest(source.retention), f"bucket {source.bucket}"
+    bucket = f"bucket {source.bucket}"
+    reach, kept = reached(source), oldest(source.retention)
     if not kept:
         yield "Its retention keeps nothing. Give it at least one daily point."
-    if source.lock > kept:
+    if source.lock > reach:
         yield (
-            f"Its points are locked for {source.lock.days} days, but kept for {kept.days} at most: "
-            "what should go could not. Lengthen the retention or shorten the lock."
+            f"Its points are locked for {_span(source.lock)}, but may have to go when they are {_span(reach)} old. "
+            "Lengthen the retention or shorten the lock."
         )
     if source.lock and (store.lock is None or store.lock < source.lock):
-        found = f"locks for {store.lock.days} days" if store.lock else "has no default retention"
+        found = f"locks for {_span(store.lock)}" if store.lock else "has no default retention"
         yield (
-            f"Its points must be locked for {source.lock.days} days, but {bucket} {found}. "
+            f"Its points must be locked for {_span(source.lock)}, but {bucket} {found}. "
             "Set the bucket's retention, or shorten the lock."
         )
     if store.expires is not None and source.kind in SHARING:
         yield (
-            f"A lifecycle rule of {bucket} deletes after {store.expires.days} days, but its newest point may need what "
+            f"A lifecycle rule of {bucket} deletes after {_span(store.expires)}, but its newest point may need what "
             "its first one stored. Take the rule away."
         )
     elif store.expires is not None and store.expires < kept:
         yield (
-            f"A lifecycle rule of {bucket} deletes after {store.expires.days} days what is to be kept "
-            f"for {kept.days}. Take the rule away, or shorten the retention."
+            f"A lifecycle rule of {bucket} deletes after {_span(store.expires)} what may be kept for {_span(kept)}. "
+            "Take the rule away, or shorten the retention."
         )
     if source.drill_every > kept:
         yield (
-            f"It is proven every {source.drill_every.days} days, but no point is kept for that long. "
+            f"It is proven every {_span(source.drill_every)}, but no point is kept for that long. "
             "Drill more often or keep points longer."
         )
     if recipients is not None and not recipients:
@@ -78,7 +75,20 @@ def _warnings(source: Source, store: BucketRules, recipients: Sequence[str] | No
         yield "Its points are stored unencrypted."
     elif len(recipients) == 1:
         yield "Only one key can read its points: when it is lost, so are they. Add a second holder's key."
-    if store.versioning is False:
+    lock = max(source.lock, store.lock or timedelta(0))
+    if lock > soonest(source):
+        yield (
+            f"Bucket {source.bucket} locks for {_span(lock)}, and the retention lets points go sooner: until the lock "
+            "ends they take room as old versions."
+        )
+    if not store.versioning:
         yield f"Bucket {source.bucket} keeps no versions: what is overwritten is gone."
-    if source.tier.every > source.rpo:
-        yield f"It is copied {source.tier}, so its target of {source.rpo} for lost data can't be met."
+    if source.tier.every >= source.rpo:
+        yield (
+            f"It is copied {source.tier}, so its target of {_span(source.rpo)} for lost data is missed each time until "
+            "the next point is verified."
+        )
+
+
+def _span(length: timedelta) -> str:
+    return span(length.total_seconds())

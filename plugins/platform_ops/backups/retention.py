@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from platform_ops.backups.points import point_time
 from platform_ops.backups.sources import Retention, Source, Tier
 
-_PERIODS: Mapping[str, Callable[[datetime], object]] = {
-    "daily": lambda at: at.date(),
-    "weekly": lambda at: at.isocalendar()[:2],
-    "monthly": lambda at: (at.year, at.month),
-    "yearly": lambda at: at.year,
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A stretch of time, all in UTC, of which the newest verified point is kept.
+
+    :param of: returns which one a time is in; a later one compares greater.
+    """
+
+    of: Callable[[datetime], Any]
+    shortest: timedelta
+    longest: timedelta
+
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+PERIODS: Mapping[str, Period] = {
+    "hourly": Period(lambda at: (at.date(), at.hour), _HOUR, _HOUR),
+    "daily": Period(lambda at: at.date(), _DAY, _DAY),
+    "weekly": Period(lambda at: at.isocalendar()[:2], 7 * _DAY, 7 * _DAY),
+    "monthly": Period(lambda at: (at.year, at.month), 28 * _DAY, 31 * _DAY),
+    "yearly": Period(lambda at: at.year, 365 * _DAY, 366 * _DAY),
 }
-EARLY = timedelta(minutes=5)
-"""A run that begins this much before the next point is due takes it: schedules do not tick to the second."""
+"""By the names a retention has for them, the shortest first."""
+_NEXT = {Tier.HOURLY: PERIODS["hourly"], Tier.NIGHTLY: PERIODS["daily"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +75,10 @@ def fates(points: Iterable[str], retention: Retention, verified: Iterable[str]) 
 def _kept(newest_first: Sequence[str], retention: Retention) -> dict[str, str]:
     """Return why points are kept: the newest of each of the last so many periods that have one."""
     reasons: dict[str, str] = {}
-    for name, period in _PERIODS.items():
+    for name, period in PERIODS.items():
         seen: set[object] = set()
         for point in newest_first:
-            its = period(point_time(point))
+            its = period.of(point_time(point))
             if its in seen:
                 continue
             if len(seen) == getattr(retention, name):
@@ -77,9 +93,27 @@ def is_due(source: Source, newest: datetime | None, now: datetime) -> bool:
 
     :param newest: when the run of its newest point began; None when it has none.
     """
-    if newest is None:
-        return True
-    if source.tier is Tier.NIGHTLY:
-        # The first run after midnight takes them, however late yesterday's was.
-        return newest.date() < now.date()
-    return now - newest >= source.tier.every - EARLY
+    # The first run of the next hour or day takes it, however late the one before was.
+    period = _NEXT[source.tier]
+    return newest is None or period.of(newest) < period.of(now)
+
+
+def reached(source: Source) -> timedelta:
+    """Return the age that some point reaches before it may go, however the periods fall."""
+    ages = [(count - 1) * period.shortest for count, period in _counted(source.retention)]
+    return max(ages) + source.tier.every if ages else timedelta(0)
+
+
+def oldest(retention: Retention) -> timedelta:
+    """Return the age that no point outlives, as long as the source is copied regularly."""
+    return max((count * period.longest for count, period in _counted(retention)), default=timedelta(0))
+
+
+def soonest(source: Source) -> timedelta:
+    """Return the age at which a verified point may go at the earliest."""
+    count, period = next(_counted(source.retention), (0, PERIODS["hourly"]))
+    return count * period.shortest if source.tier.every >= period.shortest else timedelta(0)
+
+
+def _counted(retention: Retention) -> Iterator[tuple[int, Period]]:
+    return ((count, period) for name, period in PERIODS.items() if (count := getattr(retention, name)))

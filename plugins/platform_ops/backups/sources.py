@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -13,6 +13,8 @@ from platform_ops.common.catalogue import Catalogue
 from platform_ops.common.documents import duration
 
 CATALOGUE = Catalogue("backups", "backup.schema.json", "source")
+HOURS = 24
+"""How many hourly points of an hourly source are kept, unless its entry says otherwise."""
 
 
 class Tier(StrEnum):
@@ -29,12 +31,13 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How many points are kept: the newest of each of so many days, weeks, months and years."""
+    """How many points are kept: the newest of each of so many days, weeks, months, years and hours."""
 
     daily: int
     weekly: int
     monthly: int
     yearly: int
+    hourly: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +87,18 @@ def load_source(name: str) -> Source:
     document = CATALOGUE.entry(name)
     store, kept, target = document["store"], document["retention"], document["target"]
     restore = document.get("restore", {})
-    days = {name: int(kept.get(name, 0)) for name in ("daily", "weekly", "monthly", "yearly")}
+    tier = Tier(document["tier"])
+    # What is copied hourly is wanted by the hour, for as long as somebody may take to notice.
+    unsaid = {"hourly": HOURS} if tier is Tier.HOURLY else {}
+    counts = {field.name: int(kept.get(field.name, unsaid.get(field.name, 0))) for field in fields(Retention)}
     return Source(
         name=document["source"],
         kind=document["kind"],
         owner=document["owner"],
         connection=document.get("connection"),
         what=dict(document["what"]),
-        tier=Tier(document["tier"]),
-        retention=Retention(**days),
+        tier=tier,
+        retention=Retention(**counts),
         store_connection=store.get("connection", "backup_store"),
         bucket=store.get("bucket", "backups"),
         encryption_connection=document.get("encryption"),

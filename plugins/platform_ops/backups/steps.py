@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+CHOOSE = "choose_sources"
 COPY = "back_up_source.copy_source"
 SPOILS = (Corrupt, NotProven, BadManifest, ObjectNotFound)
 """What says that a point is not what was stored; a store that can't be asked says nothing of it."""
@@ -332,4 +333,4 @@ class RecordEvidence(StepOperator):
 
     def subject(self, context: Context) -> dict[str, Any]:
         """Return what the run was about."""
-        return {"sources": reported(context, "choose_sources").get("sources") or []}
+        return {"sources": reported(context, CHOOSE).get("sources") or []}

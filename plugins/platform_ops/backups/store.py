@@ -188,6 +188,14 @@ class Points:
                 found.append(proof)
         return found
 
+    def last_drill(self) -> datetime | None:
+        """Return when its newest drill began, whatever it found; None when none ever did."""
+        return next(map(point_time, self._drills()), None)
+
+    def begun(self) -> datetime | None:
+        """Return when its oldest point or drill began; None without either: points go in time, drills stay."""
+        return min(map(point_time, (*self.all()[-1:], *self._drills()[-1:])), default=None)
+
     def _drills(self) -> list[str]:
         below = f"{self.source}/{PROOFS}/"
         names = (key.removeprefix(below).removesuffix(".json") for key in self.hook.keys(self.bucket, below))

@@ -9,6 +9,7 @@ PlatformError
 │   └── TimedOut               remote work did not end before its deadline
 ├── TryAgain                   may pass: the task is retried
 │   ├── Unreachable            no answer, a time-out, a broken connection
+│   ├── WorkerTrouble          the machine this runs on: no space, no permission, no file
 │   └── Busy                   409, 412, 423, 429, 5xx
 └── Superseded                 no failure: newer work of the same kind stands already; the rest of the run is skipped
 """
@@ -61,6 +62,10 @@ class TryAgain(PlatformError):
 
 class Unreachable(TryAgain):
     """The system gave no usable answer."""
+
+
+class WorkerTrouble(TryAgain):
+    """The machine this runs on can't do it."""
 
 
 class Busy(TryAgain):

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
-from platform_ops.common.errors import PlatformError, Refused, Superseded, TimedOut
+from platform_ops.common.errors import NotFound, PlatformError, Refused, Superseded, TimedOut, WorkerTrouble
 from platform_ops.common.remote_work import Watch, WorkSpec
 from platform_ops.common.report import REPORT_KEY, StepReport
 from platform_ops.common.triggers import RemoteWorkTrigger
@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 PROGRESS_SECONDS = 5.0
+
+
+@contextmanager
+def as_ours() -> Iterator[None]:
+    """Turn what Airflow and the worker's system say into errors that a person can read; all others stay as they are."""
+    try:
+        yield
+    except AirflowNotFoundException as error:
+        raise NotFound(
+            f"{str(error).rstrip('.')}. Enter it as docs/connections.md says, in Airflow or in the secrets backend."
+        ) from error
+    except OSError as error:
+        # Its own words and no more: clients' errors are of this class too, and may hold what they sent.
+        where = f" ({error.filename})" if error.strerror and error.filename else ""
+        raise WorkerTrouble(
+            f"The worker's system says: {error.strerror or type(error).__name__}{where}. Look at its disks and at what "
+            "the account of the worker may do; clear this task when that is in order."
+        ) from error
 
 
 class StepLink(BaseOperatorLink):
@@ -52,9 +70,10 @@ class ReportingOperator(BaseOperator):
 
     @contextmanager
     def reporting(self, context: Context) -> Iterator[None]:
-        """Turn our errors into a report and Airflow's own ends: skipped when superseded, else failed or retried."""
+        """Turn errors into a report and Airflow's own ends: skipped when superseded, else failed or retried."""
         try:
-            yield
+            with as_ours():
+                yield
         except Superseded as newer:
             self.hand_on(context, StepReport(str(newer), "superseded", newer.facts))
             raise AirflowSkipException(str(newer)) from newer

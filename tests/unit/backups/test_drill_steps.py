@@ -1,15 +1,20 @@
 """The steps of drill_restores, on a store in memory."""
 
+import errno
 import json
+import re
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, RequireProofs
-from platform_ops.backups.errors import NoPoint, NotProven
+from platform_ops.backups.errors import Corrupt, NoPoint, NotProven
 from platform_ops.backups.points import MANIFEST, point_id
-from platform_ops.backups.steps import CopySource, VerifyPoint
+from platform_ops.backups.steps import CHOOSE, CopySource, VerifyPoint
+from platform_ops.common.errors import PlatformError, Unreachable
 from tests.unit.backups.installation import NOW, Steps
 
 
@@ -22,6 +27,77 @@ def test_drills_take_the_oldest_proof_first(steps: Steps) -> None:
     assert report["facts"] == {"sources": ["never", "proven"], "never_copied": ["tree"]}
     assert "Never copied yet: tree" in report["summary"]
     assert steps.run(ChooseDrills, at_most=1)["facts"]["sources"] == ["never"]
+
+
+def test_drills_that_always_fail_leave_their_turn_to_others(steps: Steps) -> None:
+    for name in ("bad", "good", "tree"):
+        steps.enter(name)
+        steps.back_up(source=name)
+        for key in [key for key in steps.store.objects if name == "bad" and key.endswith(".tar.zst.age")]:
+            steps.store.objects[key] += b"x"
+    steps.enter("broken", "kind: directory", "kind: tape")
+    turns = []
+    for night in range(4):
+        at = NOW + timedelta(days=night)
+        chosen = steps.run(ChooseDrills, at=at, at_most=1)["facts"]["sources"]
+        assert chosen[0] == "broken"
+        turns += chosen[1:]
+        with suppress(Corrupt):
+            steps.run(DrillRestore, source=chosen[1], at=at)
+    assert sorted(turns[:3]) == ["bad", "good", "tree"]
+    assert turns[3] == turns[0]
+
+
+def test_who_is_drilled_now_is_not_called_late_and_the_others_are(steps: Steps) -> None:
+    for name in ("tree", "other"):
+        steps.enter(name, "target:", "drill_every: 7d\ntarget:")
+        steps.back_up(at=NOW - timedelta(days=8), run_id="r0", source=name)
+    steps.run(ChooseDrills, at_most=1, task_id=CHOOSE)
+    with pytest.raises(NotProven, match=r"^tree: It has points for"):
+        steps.run(RequireProofs)
+
+
+def test_points_that_went_do_not_make_a_source_without_a_proof_younger(steps: Steps) -> None:
+    steps.enter("tree", "target:", "drill_every: 7d\ntarget:")
+    old = steps.back_up(at=NOW - timedelta(days=8), run_id="r0")
+    for key in [key for key in steps.store.objects if key.endswith(".tar.zst.age")]:
+        steps.store.objects[key] += b"x"
+    with pytest.raises(Corrupt):
+        steps.run(DrillRestore, source="tree", at=NOW - timedelta(days=8), run_id="r0")
+    for key in [key for key in steps.store.objects if f"/{old}/" in key]:
+        del steps.store.objects[key]
+    steps.back_up()
+    with pytest.raises(NotProven, match=r"tree: It has points for 8 d"):
+        steps.run(RequireProofs)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), r"No space left on device \(/tmp/x\)"),
+        (AirflowNotFoundException("The conn_id `backup_identity` isn't defined"), "backup_identity.*docs/connections"),
+        (Unreachable("The store is away."), "away"),
+    ],
+)
+def test_a_drill_that_no_try_could_end_is_kept_as_failed(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    steps.back_up()
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("platform_ops.backups.kinds.directory.Directory.restore", fails)
+    for number in (1, 2):
+        with pytest.raises(PlatformError, match=said):
+            steps.run(DrillRestore, source="tree", tries=(number, 2))
+        assert bool(steps.proofs()) == isinstance(error, AirflowNotFoundException)
+    with pytest.raises(PlatformError, match=said):
+        steps.run(DrillRestore, source="tree", tries=(3, 2))
+    (proof,) = steps.proofs()
+    assert proof["proven"] is False
+    assert re.search(said, proof["why"])
+    assert re.search(said, steps.told[-1]["summary"])
 
 
 def test_a_source_past_its_interval_without_a_proof_is_an_error(steps: Steps) -> None:

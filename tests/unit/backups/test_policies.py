@@ -6,7 +6,7 @@ import pytest
 
 from platform_ops.backups.kinds.shape import Shares
 from platform_ops.backups.kinds.table import KINDS
-from platform_ops.backups.policies import SHARING, check, longest
+from platform_ops.backups.policies import SHARING, check
 from platform_ops.backups.sources import Retention, Tier
 from platform_ops.systems.object_store.models import BucketRules
 
@@ -26,11 +26,13 @@ def test_a_sound_source_is_told_nothing(source) -> None:
     ("fields", "rules", "recipients", "words"),
     [
         ({"retention": Retention(0, 0, 0, 0)}, SOUND, BOTH, "keeps nothing"),
-        ({"lock": days(40)}, BucketRules(True, days(40), None), BOTH, "could not"),
+        ({"lock": days(40)}, BucketRules(True, days(40), None), BOTH, "when they are 22 d old"),
+        # The newest of this month may be of yesterday.
+        ({"lock": days(8), "retention": Retention(7, 0, 1, 1)}, BucketRules(True, days(8), None), BOTH, "7 d old"),
         ({"lock": days(7)}, SOUND, BOTH, "has no default retention"),
-        ({"lock": days(7)}, BucketRules(True, days(3), None), BOTH, "locks for 3 days"),
-        ({}, BucketRules(True, None, days(10)), BOTH, "deletes after 10 days"),
-        ({}, BucketRules(True, None, days(0)), BOTH, "deletes after 0 days"),
+        ({"lock": days(7)}, BucketRules(True, days(3), None), BOTH, "locks for 3 d"),
+        ({}, BucketRules(True, None, days(10)), BOTH, "deletes after 10 d"),
+        ({}, BucketRules(True, None, days(0)), BOTH, "deletes after 0.0 s"),
         ({"kind": "bucket"}, BucketRules(True, None, days(9999)), BOTH, "its first one stored"),
         ({"drill_every": days(60)}, SOUND, BOTH, "no point is kept for that long"),
         ({}, SOUND, (), "names no recipient"),
@@ -47,7 +49,10 @@ def test_what_contradicts_itself_stops(changed, fields, rules: BucketRules, reci
         ({}, SOUND, ("age1a",), "second holder"),
         ({}, SOUND, None, "unencrypted"),
         ({}, BucketRules(False, None, None), BOTH, "keeps no versions"),
-        ({"rpo": timedelta(hours=2), "tier": Tier.NIGHTLY}, SOUND, BOTH, "can't be met"),
+        ({"rpo": timedelta(hours=2), "tier": Tier.NIGHTLY}, SOUND, BOTH, "its target of 2 h for lost data is missed"),
+        ({"rpo": timedelta(hours=1), "tier": Tier.HOURLY}, SOUND, BOTH, "its target of 1 h for lost data is missed"),
+        ({"lock": days(8)}, BucketRules(True, days(8), None), BOTH, "take room as old versions"),
+        ({}, BucketRules(True, days(3650), None), BOTH, "locks for 3650 d"),
     ],
 )
 def test_what_is_unwise_is_told(changed, fields, rules: BucketRules, recipients, words: str) -> None:
@@ -65,8 +70,3 @@ def test_the_kinds_that_share_contents_are_known(changed) -> None:
     made = {name: kind(changed(kind=name, what=what, connection="c")) for name, kind in KINDS.items()}
     shares = {name for name, kind in made.items() if isinstance(kind, Shares)}
     assert shares == SHARING
-
-
-def test_how_old_the_oldest_point_becomes() -> None:
-    assert longest(Retention(7, 4, 0, 0)) == days(28)
-    assert longest(Retention(7, 0, 0, 2)) == days(732)

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform_ops.backups.points import is_point, point_id, point_time
-from platform_ops.backups.retention import fates, is_due
+from platform_ops.backups.retention import fates, is_due, oldest, reached, soonest
 from platform_ops.backups.sources import Retention, Tier
+from tests.unit.backups import made
 
 START = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
 NONE = Retention(0, 0, 0, 0)
@@ -98,8 +99,8 @@ def test_a_retention_that_keeps_nothing_keeps_the_newest_verified() -> None:
     ("tier", "newest", "due"),
     [
         (Tier.HOURLY, None, True),
-        (Tier.HOURLY, timedelta(minutes=30), False),
-        (Tier.HOURLY, timedelta(minutes=56), True),
+        (Tier.HOURLY, timedelta(minutes=9), False),
+        (Tier.HOURLY, timedelta(minutes=11), True),
         (Tier.NIGHTLY, None, True),
         (Tier.NIGHTLY, timedelta(minutes=30), True),
         (Tier.NIGHTLY, timedelta(minutes=9), False),
@@ -108,6 +109,29 @@ def test_a_retention_that_keeps_nothing_keeps_the_newest_verified() -> None:
 def test_what_is_due(changed, tier: Tier, newest: timedelta | None, due: bool) -> None:
     now = datetime(2026, 3, 1, 0, 10, tzinfo=UTC)
     assert is_due(changed(tier=tier), now - newest if newest else None, now) is due
+
+
+@settings(max_examples=25)
+@given(
+    tier=st.sampled_from(Tier),
+    numbers=st.tuples(*[st.integers(0, 4)] * 4, st.integers(0, 30)).filter(any),
+    start=st.integers(0, 400),
+)
+def test_how_old_points_become(tier: Tier, numbers: tuple[int, ...], start: int) -> None:
+    retention = Retention(*numbers)
+    source, steps = made.source(tier=tier, retention=retention), 400
+    ages, gone, there = [timedelta(0)], [timedelta.max], list[str]()
+    for number in range(steps):
+        now = START + timedelta(days=start) + number * tier.every
+        there.append(point_id(now, "run"))
+        for fate in fates(there, retention, there):
+            (ages if fate.kept else gone).append(now - point_time(fate.point))
+        there = [fate.point for fate in fates(there, retention, there) if fate.kept]
+    assert min(gone) >= soonest(source)
+    assert max(ages) <= oldest(retention) + tier.every
+    if (steps - 1) * tier.every > oldest(retention) + timedelta(days=1):
+        # A point is kept until the run that comes when it is so old.
+        assert max(ages) + tier.every >= reached(source)
 
 
 @given(at=st.floats(0, 2e9).map(lambda seconds: START + timedelta(seconds=seconds)), run=st.text(max_size=50))

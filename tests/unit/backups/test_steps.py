@@ -47,7 +47,7 @@ def test_an_unknown_source_is_refused_with_those_known(steps: Steps) -> None:
 
 def test_a_policy_that_contradicts_itself_stops_before_a_byte_moves(steps: Steps) -> None:
     steps.store.found = BucketRules(versioning=True, lock=None, expires=timedelta(days=1))
-    with pytest.raises(Contradiction, match="deletes after 1 days"):
+    with pytest.raises(Contradiction, match="deletes after 1 d"):
         steps.run(CheckPolicy, source="tree")
     assert steps.store.changes == []
 
@@ -105,7 +105,7 @@ def test_a_spoilt_manifest_does_not_keep_the_next_copy_from_being_made(steps: St
 
 
 def test_pruning_deletes_what_no_period_keeps_and_says_why(steps: Steps) -> None:
-    steps.enter("tree", "daily: 30", "daily: 2")
+    steps.enter("tree", "daily: 30", "hourly: 1, daily: 2")
     points = [steps.back_up(at=NOW - timedelta(days=day), run_id=f"r{day}") for day in range(4)]
     report = steps.run(PrunePoints, source="tree")
     assert set(report["facts"]["deleted"]) == set(points[2:])

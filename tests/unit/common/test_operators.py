@@ -5,9 +5,17 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException, TaskDeferred
 
-from platform_ops.common.errors import Refused, Superseded, TimedOut, Unreachable
+from platform_ops.common.errors import (
+    NotFound,
+    PlatformError,
+    Refused,
+    Superseded,
+    TimedOut,
+    Unreachable,
+    WorkerTrouble,
+)
 from platform_ops.common.operators import RemoteWorkOperator, StepOperator
 from platform_ops.common.remote_work import TROUBLES_IN_A_ROW, Handle, Probe, Watch, WorkSpec
 from platform_ops.common.report import Link, StepReport
@@ -50,6 +58,29 @@ def test_a_failed_step_leaves_its_reason_and_fails() -> None:
     assert context.reports[0] | {"key": ""} == {
         "summary": "No.", "outcome": "refused", "facts": {"why": 1}, "links": [], "error": "Refused", "key": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "said"),
+    [
+        (
+            AirflowNotFoundException("The conn_id `nosuch` isn't defined"),
+            NotFound,
+            "nosuch` isn't defined. Enter it as",
+        ),
+        (PermissionError(13, "Permission denied", "/srv/x"), WorkerTrouble, "says: Permission denied (/srv/x)."),
+        (OSError("https://user:S3CRET@gitlab"), WorkerTrouble, "says: OSError."),
+    ],
+)
+def test_what_airflow_and_the_worker_say_is_reported_and_no_client_is_quoted(
+    raised: Exception, error: type[PlatformError], said: str
+) -> None:
+    context = Context()
+    with pytest.raises(error):
+        step_that(raised).execute(context)
+    assert context.reports[0]["error"] == error.__name__
+    assert said in context.reports[0]["summary"]
+    assert "S3CRET" not in context.reports[0]["summary"]
 
 
 def test_a_superseded_step_is_skipped_and_says_so() -> None:
