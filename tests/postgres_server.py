@@ -104,10 +104,9 @@ def take(kind: Kind, meanwhile: Callable[[], object] = lambda: None) -> Point:
     members = tuple(
         Member(stored_name(name, encrypted=False), len(body), "", len(body), "") for name, body in parts.items()
     )
-    return Point(
-        Manifest("pg", "postgres", "p", "place", "r", reading.at, now, now, reading.state, members, reading.tools),
-        parts,
-    )
+    manifest = Manifest("pg", "postgres", "p", "place", "r", reading.at, now, now, reading.state, members, reading.tools,
+                        state_until=reading.until)  # fmt: skip
+    return Point(manifest, parts)
 
 
 def end_server(folder: str) -> None:

@@ -74,4 +74,5 @@ def _manifest(
         members=(),
         tools=reading.tools,
         recipients=tuple(recipients),
+        state_until=reading.until,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -71,11 +72,11 @@ class Drill:
 
 def drill(kind: Kind, opened: Opened, scratch: Path) -> Drill:
     """Restore a point below an empty folder and compare it."""
-    began = datetime.now(UTC)
+    rpo, began = datetime.now(UTC) - opened.manifest.state_at, time.monotonic()
     try:
         kind.restore(opened, scratch)
         differences = kind.compare(opened, scratch)
-        rpo, rto = began - opened.manifest.state_at, datetime.now(UTC) - began
+        rto = timedelta(seconds=time.monotonic() - began)
     finally:
         if isinstance(kind, Leaves):
             kind.remove(scratch)

@@ -61,11 +61,12 @@ class Manifest:
     """What a point is; written last, so a point without one does not exist.
 
     :param place: folder below the point's prefix that holds the members: each try of a copy writes to one of its own.
-    :param state_at: the moment the source was like this.
+    :param state_at: no change of the source before this is missing.
     :param state: the source's own words for it: positions, refs, versions, row counts.
     :param tools: versions of what wrote and read.
     :param recipients: public keys the members are encrypted to.
     :param contents: None for kinds that share nothing between points.
+    :param state_until: no change of the source after this is in it; None where it was read until ``ended_at``.
     """
 
     source: str
@@ -82,6 +83,18 @@ class Manifest:
     recipients: tuple[str, ...] = ()
     restore_text_sha256: str = ""
     contents: Contents | None = None
+    state_until: datetime | None = None
+
+    @property
+    def settled_at(self) -> datetime:
+        """Return the time whose state it holds, with nothing that came later."""
+        return self.state_until or self.ended_at
+
+    @property
+    def state_words(self) -> str:
+        """Return which state it holds: of files and objects, what was there when each was read."""
+        start, end = f"{self.state_at:%Y-%m-%d %H:%M:%S}", f"{self.settled_at:%Y-%m-%d %H:%M:%S}"
+        return f"{start} UTC" if start == end else f"{start} to {end.removeprefix(start[:11])} UTC"
 
     def member(self, part: str) -> Member | None:
         """Return the stored object of a part; None when the point has no such part."""
@@ -143,6 +156,10 @@ def write_manifest(manifest: Manifest) -> bytes:
     fields = asdict(manifest) | {name: getattr(manifest, name).isoformat() for name in _TIMES}
     if manifest.contents is None:
         fields.pop("contents")
+    if manifest.state_until is None:
+        fields.pop("state_until")
+    else:
+        fields["state_until"] = manifest.state_until.isoformat()
     return rfc8785.dumps({"format": FORMAT} | fields | {"members": [asdict(one) for one in manifest.members]})
 
 
@@ -155,7 +172,7 @@ def read_manifest(body: bytes, source: str, point: str) -> Manifest:
     try:
         fields = json.loads(body)
         told = fields.pop("format")
-        fields |= {name: datetime.fromisoformat(fields[name]) for name in _TIMES}
+        fields |= {name: datetime.fromisoformat(fields[name]) for name in (*_TIMES, "state_until") if name in fields}
         members = tuple(Member(**one) for one in fields.pop("members"))
         contents = Contents(**fields.pop("contents")) if "contents" in fields else None
         parsed = {"members": members, "recipients": tuple(fields["recipients"]), "contents": contents}

@@ -161,13 +161,13 @@ class Restore:
             as_of = self.wish.as_of
             if as_of is None:
                 return point
-            if point_time(point) <= as_of and self.points.manifest(point)[0].state_at <= as_of:
+            if point_time(point) <= as_of and self.points.manifest(point)[0].settled_at <= as_of:
                 return point
         if not verified:
             raise NoPoint(f"{self.source.name} has no verified point. Run back_up_sources, or name a point.")
         raise NoPoint(
-            f"The oldest verified point of {self.source.name} is {oldest}, made after {self.wish.as_of}. "
-            "Ask for a later time."
+            f"The oldest verified point of {self.source.name}, {oldest}, may hold what is newer than "
+            f"{self.wish.as_of}: it was read until later. Ask for a later time, or for that point."
         )
 
     def manifest(self, point: str) -> tuple[Manifest, str]:
@@ -183,7 +183,7 @@ class Restore:
             found = trusted_manifest(self.points, point)
         else:
             found = self.points.manifest(point)
-        if not self.wish.accepts(point, found[0].state_at):
+        if not self.wish.accepts(point, found[0].settled_at):
             raise BadWish(f"Point {point} is not what the form asks for. Clear plan_restore, with what follows it.")
         return found
 
@@ -251,7 +251,7 @@ class Restore:
         bound_to, allowed = self.question(manifest.point, sha256, policy)
         in_the_way = planned.get("in_the_way") or {}
         rows = [
-            f"**{self.source.name}** as it was at **{manifest.state_at:%Y-%m-%d %H:%M:%S} UTC**",
+            f"**{self.source.name}** as it was at **{manifest.state_words}**",
             f"- point `{manifest.point}`",
             f"- to {plain(self.destination.place)}, which the catalogue calls production",
             f"- part: {plain(self.wish.subset) or 'all of it'}, {amount(int(planned.get('bytes') or 0))}",

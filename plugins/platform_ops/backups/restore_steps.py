@@ -41,6 +41,7 @@ class PlanRestore(StepOperator):
             "source": restore.source.name,
             "point": manifest.point,
             "state_at": manifest.state_at.isoformat(timespec="seconds"),
+            "state_until": manifest.settled_at.isoformat(timespec="seconds"),
             "manifest_sha256": sha256,
             "witness": held,
             "verified": verified,
@@ -66,7 +67,7 @@ class PlanRestore(StepOperator):
             else "unknown, no drill proved it"
         )
         return StepReport(
-            f"Point {manifest.point} of {restore.source.name}, its state of {manifest.state_at:%Y-%m-%d %H:%M:%S} UTC, "
+            f"Point {manifest.point} of {restore.source.name}, its state of {manifest.state_words}, "
             f"goes to {destination.place}: {amount(selected.bytes)}; how long: {took}. {destination.told(way)}"
             f"{'' if verified else ' The point was never verified.'} {held}",
             facts=facts,

@@ -18,7 +18,7 @@ def restore_text(manifest: Manifest, bucket: str, commands: str) -> str:
     tools = ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items()))
     key = "the private key of one of the recipients below in `key.txt`, " if manifest.recipients else ""
     recipients = "".join(f"\n- `{one}`" for one in manifest.recipients) or "\n- none: the point is not encrypted"
-    return f"""# Restore {manifest.source} as it was at {manifest.state_at:%Y-%m-%d %H:%M:%S} UTC
+    return f"""# Restore {manifest.source} as it was at {manifest.state_words}
 
 You need an S3 client, {key}and the tools `age`, `zstd` and those named below. Nothing else: this text was written for
 the day on which the software that made the point is gone.

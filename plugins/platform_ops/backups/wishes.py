@@ -35,7 +35,7 @@ class Wish:
     """What the form says.
 
     :param point: the point's name; None for the newest verified one.
-    :param as_of: of the newest verified one whose state is no younger; None for any time.
+    :param as_of: for the newest verified one that holds nothing newer; None for any time.
     :param subset: path below the source, or how keys begin; empty for all of it.
     :param overwrite: whether the target may hold something, which is kept.
     """
@@ -49,11 +49,14 @@ class Wish:
     dry_run: bool
     reason: str
 
-    def accepts(self, point: str, state_at: datetime) -> bool:
-        """Say whether a point is one that was asked for."""
+    def accepts(self, point: str, settled_at: datetime) -> bool:
+        """Say whether a point is one that was asked for.
+
+        :param settled_at: of its manifest: what changed while it was read may be in it, and be what is to be undone.
+        """
         if self.point is not None:
             return point == self.point
-        return self.as_of is None or state_at <= self.as_of
+        return self.as_of is None or settled_at <= self.as_of
 
 
 def wish_from(params: Mapping[str, Any]) -> Wish:

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -41,6 +41,17 @@ def spoilt(**fields: object) -> bytes:
 def test_a_manifest_is_read_as_it_was_written() -> None:
     assert read_manifest(write_manifest(MANIFEST), "tree", POINT) == MANIFEST
     assert (MANIFEST.plain_size, MANIFEST.stored_size) == (11, 22)
+    snapshot = replace(MANIFEST, state_until=AT + timedelta(seconds=1))
+    assert read_manifest(write_manifest(snapshot), "tree", POINT) == snapshot
+
+
+def test_a_state_lasts_until_the_snapshot_or_the_end_of_the_copy() -> None:
+    copied = replace(MANIFEST, ended_at=AT + timedelta(hours=1))
+    assert copied.settled_at == copied.ended_at
+    assert copied.state_words == "2026-03-01 02:00:00 to 03:00:00 UTC"
+    assert replace(copied, state_until=AT).settled_at == AT
+    assert replace(copied, state_until=AT).state_words == "2026-03-01 02:00:00 UTC"
+    assert replace(copied, ended_at=AT + timedelta(days=1)).state_words.endswith("to 2026-03-02 02:00:00 UTC")
 
 
 def test_equal_manifests_have_equal_bytes() -> None:

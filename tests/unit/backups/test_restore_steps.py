@@ -113,11 +113,12 @@ def test_a_flipped_byte_puts_nothing_in_place(restores: Restores) -> None:
     assert not restores.target.exists()
 
 
-def test_as_of_a_time_is_the_newest_verified_state_that_is_no_younger(restores: Restores) -> None:
+def test_as_of_a_time_is_the_newest_verified_point_that_holds_nothing_newer(restores: Restores) -> None:
     old = restores.steps.back_up(at=NOW - 5 * HOUR, run_id="old")
     key = f"tree/{old}/{MANIFEST}"
-    state = {"state_at": (NOW - 4 * HOUR).isoformat()}
-    manifest = json.loads(restores.steps.store.objects[key]) | state
+    # Read for half an hour, until four hours ago.
+    read = {"state_at": (NOW - 4.5 * HOUR).isoformat(), "ended_at": (NOW - 4 * HOUR).isoformat()}
+    manifest = json.loads(restores.steps.store.objects[key]) | read
     restores.steps.store.objects[key] = json.dumps(manifest).encode()
     del restores.steps.store.objects[f"tree/{old}/{VERIFIED}"]
     # Verified again, as it is now.
@@ -129,8 +130,9 @@ def test_as_of_a_time_is_the_newest_verified_state_that_is_no_younger(restores: 
     assert restores.plan()["facts"]["point"] == new
     assert restores.plan(point=f"as of {(NOW - HOUR).isoformat()}")["facts"]["point"] == old
     assert restores.plan(point=old)["facts"]["point"] == old
-    with pytest.raises(NoPoint, match="Ask for a later time"):
-        restores.plan(point=f"as of {(NOW - 4.5 * HOUR).isoformat()}")
+    assert restores.plan(point=f"as of {(NOW - 4 * HOUR).isoformat()}")["facts"]["point"] == old
+    with pytest.raises(NoPoint, match="may hold what is newer"):
+        restores.plan(point=f"as of {(NOW - 4.2 * HOUR).isoformat()}")
     assert not restores.target.exists()
 
 

@@ -40,7 +40,8 @@ class GitRepository:
                     f"{self._hook.address} has no ref. Push something, or take it out of the catalogue."
                 )
             state: dict[str, Any] = {"refs": refs, "head": mirror.head()}
-            yield Reading(at, (Part(BUNDLE, mirror.write_bundle),), state, {"git": mirror.version()})
+            parts, tools = (Part(BUNDLE, mirror.write_bundle),), {"git": mirror.version()}
+            yield Reading(at, parts, state, tools, until=datetime.now(UTC))
 
     def restore(self, point: OpenPoint, target: Path) -> None:
         """Fetch every ref from the bundle into a bare repository."""

@@ -59,6 +59,7 @@ class Postgres:
         with ExitStack() as stack:
             sessions = [stack.enter_context(self._hook.session(name)) for name in self._databases]
             snapshots = [session.export() for session in sessions]
+            until = datetime.now(UTC)
             state = server_state(sessions[0])
             passwords = bool(
                 sessions[0].value("SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')")
@@ -73,7 +74,8 @@ class Postgres:
             parts.append(Part(INVENTORY, partial(_write_contents, contents)))
             # As it was then: the catalogue's may be another one when the point is compared.
             state |= {"databases": list(self._databases), "query": self._query or ""}
-            yield Reading(at, parts, state, {"pg_dump": self._hook.programs.version("pg_dump")}, notes)
+            tools = {"pg_dump": self._hook.programs.version("pg_dump")}
+            yield Reading(at, parts, state, tools, notes, until=until)
 
     def more_parts(self, session: Session) -> list[Part]:  # noqa: ARG002
         """Return what a kind adds that knows what is in its first database."""

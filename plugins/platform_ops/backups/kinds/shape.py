@@ -33,9 +33,10 @@ class Part:
 class Reading:
     """A source while it is read.
 
-    :param at: the moment the source was like this.
+    :param at: no change of the source before this is missing.
     :param state: the source's own words for it; complete when all parts have been written.
     :param notes: sentences about what a person should know: files that changed while they were read.
+    :param until: no change after this is in it; None where the source is read until the last part is written.
     :param contents: says, when all parts have been written, which shared contents the point needs.
     """
 
@@ -45,6 +46,7 @@ class Reading:
     tools: Mapping[str, str]
     notes: list[str] = field(default_factory=list)
     contents: Callable[[], Contents | None] = lambda: None
+    until: datetime | None = None
 
 
 class OpenPoint(Protocol):

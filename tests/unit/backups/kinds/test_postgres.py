@@ -60,7 +60,7 @@ def test_what_is_restored_is_what_was_backed_up(shop: Server, target: Path) -> N
     subject = kind("shop", "Second db", query=QUERY)
     point = take(subject)
     assert sorted(point.parts) == [f"hex-{b'Second db'.hex()}.dump", INVENTORY, ROLES, "shop.dump"]
-    assert before <= point.manifest.state_at <= datetime.now(UTC)
+    assert before <= point.manifest.state_at <= point.manifest.settled_at <= point.manifest.ended_at
     assert point.manifest.state["server"].split(".")[0].isdigit()
     assert "/" in point.manifest.state["lsn"]
     assert point.manifest.state["tables"] == 4
