@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.systems.object_store.buckets import BucketHook
 from sandbox.real.table import SERVERS
 from tests.object_store import SYSTEM, Store, started
 
@@ -19,12 +19,12 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def hooks(store: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, ObjectStoreHook]:
+def hooks(store: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, BucketHook]:
     """Our hook, as the owner, as the one who writes backups and as the one who reads them."""
     found = {}
     for connection, role in (("owner", ""), ("backup_store", "BACKUP_WRITER_"), ("backup_reader", "BACKUP_READER_")):
         monkeypatch.setenv(f"AIRFLOW_CONN_{connection.upper()}", json.dumps(store.connection(role)))
-        found[connection] = ObjectStoreHook(connection)
+        found[connection] = BucketHook(connection)
     return found
 
 

@@ -25,7 +25,7 @@ from platform_ops.backups.contents import (
     side_by_side,
     write_index,
 )
-from platform_ops.backups.errors import Contradiction, Corrupt
+from platform_ops.backups.errors import Contradiction, Corrupt, SourceEmptied
 from platform_ops.backups.ledger import Ledger
 from platform_ops.backups.points import CLAIM, DAMAGED, BadManifest, Contents, Manifest
 from platform_ops.backups.store import Points
@@ -169,6 +169,25 @@ class Deposit:
                     lost += 1
         if lost:
             self.notes.append(f"{lost} contents of point {base.point} are damaged; what needs them is stored anew.")
+
+    def held_against_base(self, what: str, count: int, *, may_be_empty: bool) -> list[str]:
+        """Hold how much there is against the point that is built on; return what a person should know.
+
+        A disk that is not mounted looks like an empty folder, and the retention would let the full points go.
+
+        :param what: the word for it, by which the state of a point counts it.
+        :param may_be_empty: as the catalogue says.
+        :raises SourceEmptied: there is nothing, and was something.
+        """
+        before = int(self.base.state.get(what) or 0) if self.base else 0
+        if self.base is None or 2 * count >= before:
+            return []
+        if not count and not may_be_empty:
+            raise SourceEmptied(
+                f"{self.points.source} has no {what} now, and point {self.base.point} holds {before}: is something not "
+                "mounted, or was it emptied? If that is meant, say `may_be_empty: true` under `what` in the catalogue."
+            )
+        return [f"It has {count} {what}; point {self.base.point} holds {before}."]
 
     def needs(self, name: str) -> bool:
         """Note that this point needs a content it takes over; False when it is not to be had."""

@@ -5,6 +5,7 @@ Corrupt (FailNow)              stored bytes are not those that were written
 GivenUp (Refused)              a point was deleted by a newer run before it was complete
 NoPoint (NotFound)             the source has no such point, or none that is verified
 NotProven (Refused)            what was restored is not what was backed up
+SourceEmptied (Refused)        a source that had something has nothing now
 SourceTrouble (TryAgain)       the source could not be read to its end
 """
 
@@ -31,6 +32,10 @@ class NoPoint(NotFound):
 
 class NotProven(Refused):
     """What was restored is not what was backed up."""
+
+
+class SourceEmptied(Refused):
+    """A source that had something has nothing now."""
 
 
 class SourceTrouble(TryAgain):

@@ -37,7 +37,7 @@ def check(source: Source, store: BucketRules, recipients: Sequence[str] | None) 
 
 def _contradictions(source: Source, store: BucketRules, recipients: Sequence[str] | None) -> Iterator[str]:
     bucket = f"bucket {source.bucket}"
-    reach, kept = reached(source), oldest(source.retention)
+    reach, kept = reached(source), oldest(source)
     if not kept:
         yield "Its retention keeps nothing. Give it at least one daily point."
     if source.lock > reach:

@@ -100,20 +100,24 @@ def is_due(source: Source, newest: datetime | None, now: datetime) -> bool:
 
 def reached(source: Source) -> timedelta:
     """Return the age that some point reaches before it may go, however the periods fall."""
-    ages = [(count - 1) * period.shortest for count, period in _counted(source.retention)]
-    return max(ages) + source.tier.every if ages else timedelta(0)
+    ages = [(count - 1) * shortest + source.tier.every for count, shortest, _ in _kept_of(source)]
+    return max(ages, default=timedelta(0))
 
 
-def oldest(retention: Retention) -> timedelta:
+def oldest(source: Source) -> timedelta:
     """Return the age that no point outlives, as long as the source is copied regularly."""
-    return max((count * period.longest for count, period in _counted(retention)), default=timedelta(0))
+    return max((count * longest for count, _, longest in _kept_of(source)), default=timedelta(0))
 
 
 def soonest(source: Source) -> timedelta:
     """Return the age at which a verified point may go at the earliest."""
-    count, period = next(_counted(source.retention), (0, PERIODS["hourly"]))
-    return count * period.shortest if source.tier.every >= period.shortest else timedelta(0)
+    count, shortest, _ = next(_kept_of(source), (0, source.tier.every, timedelta(0)))
+    # Of several points of a period only the newest stays.
+    return count * shortest if shortest == source.tier.every else timedelta(0)
 
 
-def _counted(retention: Retention) -> Iterator[tuple[int, Period]]:
-    return ((count, period) for name, period in PERIODS.items() if (count := getattr(retention, name)))
+def _kept_of(source: Source) -> Iterator[tuple[int, timedelta, timedelta]]:
+    """Yield how many points are kept for each kind of period, the shortest first, and how far they lie apart."""
+    for name, period in PERIODS.items():
+        if count := getattr(source.retention, name):
+            yield count, max(period.shortest, source.tier.every), max(period.longest, source.tier.every)

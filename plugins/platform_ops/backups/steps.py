@@ -112,7 +112,7 @@ class CheckPolicy(SourceStep):
         source = load_source(self.source)
         points = Points.of(source)
         keys = recipients(source)
-        found = check(source, points.hook.rules(source.bucket), keys)
+        found = check(source, points.hook.rules(source.bucket, f"{source.name}/"), keys)
         facts = {"source": source.name, "recipients": list(keys or ()), "warnings": list(found.warnings)}
         if found.contradictions:
             raise Contradiction(f"{source.name}: {' '.join(found.contradictions)}", facts=facts)

@@ -47,8 +47,8 @@ from platform_ops.backups.streams import (
     decode,
     encode,
 )
+from platform_ops.systems.object_store.buckets import BucketHook
 from platform_ops.systems.object_store.errors import ObjectNotFound
-from platform_ops.systems.object_store.hook import ObjectStoreHook
 
 PROOFS = "proofs"
 
@@ -61,7 +61,7 @@ class Points:
     :param told: called with the number of each run of plain bytes that are read back.
     """
 
-    hook: ObjectStoreHook
+    hook: BucketHook
     bucket: str
     source: str
     told: Callable[[int], object] = field(default=lambda _: None, compare=False)
@@ -72,7 +72,7 @@ class Points:
 
         :param connection: of the store, where another account than the writer's asks.
         """
-        return cls(ObjectStoreHook(connection or source.store_connection), source.bucket, source.name)
+        return cls(BucketHook(connection or source.store_connection), source.bucket, source.name)
 
     def key(self, point: str, *names: str) -> str:
         """Return where a part of a point lies."""

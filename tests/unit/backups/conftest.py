@@ -107,7 +107,7 @@ def steps(
         (home / "include" / name).symlink_to(ROOT / "include" / name)
     monkeypatch.setenv("PLATFORM_OPS_HOME", str(home))
     made = Steps(home, tree, store, recipients, str(key), copier)
-    monkeypatch.setattr("platform_ops.backups.store.ObjectStoreHook", lambda _: store)
+    monkeypatch.setattr("platform_ops.backups.store.BucketHook", lambda _: store)
     # The evidence lies in another bucket, whose keys begin otherwise.
     monkeypatch.setattr("platform_ops.backups.witness.ObjectStoreHook", lambda: store)
     monkeypatch.setattr("platform_ops.backups.keys.BaseHook.get_connection", made.connection)

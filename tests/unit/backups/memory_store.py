@@ -16,7 +16,7 @@ class Killed(BaseException):
 
 
 class MemoryStore:
-    """What ``ObjectStoreHook`` does, as far as backups use it.
+    """What ``BucketHook`` does, as far as backups use it.
 
     :param dies_at: the changing call, counted from 1, at which the process dies; 0 never.
     :param stage: ``before`` the change or ``answered``, when it is made.
@@ -38,7 +38,7 @@ class MemoryStore:
         if dies:
             raise Killed(what)
 
-    def rules(self, bucket: str) -> BucketRules:
+    def rules(self, bucket: str, prefix: str = "") -> BucketRules:
         return self.found
 
     def read(self, bucket: str, key: str) -> bytes | None:

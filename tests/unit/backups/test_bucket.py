@@ -8,7 +8,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from platform_ops.backups.errors import Contradiction, SourceTrouble
+from platform_ops.backups.errors import Contradiction, SourceEmptied, SourceTrouble
 from platform_ops.systems.object_store.models import Known
 from tests.unit.backups.bucket_world import World
 from tests.unit.backups.s3 import Refusal
@@ -383,3 +383,12 @@ def test_a_store_that_does_not_answer_for_a_moment_is_asked_again(world: World) 
 
     world.s3.spoil = busy
     assert world.begin().contents is not None
+
+
+def test_a_bucket_that_is_empty_now_is_no_backup(world: World) -> None:
+    world.s3.put("shop", "k", b"x")
+    first = world.back_up()
+    world.s3.buckets["shop"].keys.clear()
+    with pytest.raises(SourceEmptied, match=rf"has no objects now, and point {first.point} holds 1"):
+        world.begin()
+    assert world.points.all() == [first.point]

@@ -201,7 +201,7 @@ def test_what_is_read_back_is_told(world: World) -> None:
 def test_the_steps_restore_a_bucket(world: World, restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = restores.steps.home / "include" / "backups" / "shop-data.yaml"
     entry.write_text(ENTRY + "restore: {connection: shop_restorer}\n")
-    for module in ("store.ObjectStoreHook", "restore.BucketHook"):
+    for module in ("store.BucketHook", "restore.BucketHook"):
         hook = BucketHook("shop_restorer", pool=world.s3)
         monkeypatch.setattr(f"platform_ops.backups.{module}", lambda _, hook=hook: hook)
     store = Connection(conn_id="s", conn_type="object_store", host="http://hcp", login="key", password="a-secret-key")

@@ -128,8 +128,8 @@ def test_how_old_points_become(tier: Tier, numbers: tuple[int, ...], start: int)
             (ages if fate.kept else gone).append(now - point_time(fate.point))
         there = [fate.point for fate in fates(there, retention, there) if fate.kept]
     assert min(gone) >= soonest(source)
-    assert max(ages) <= oldest(retention) + tier.every
-    if (steps - 1) * tier.every > oldest(retention) + timedelta(days=1):
+    assert max(ages) <= oldest(source) + tier.every
+    if (steps - 1) * tier.every > oldest(source) + timedelta(days=1):
         # A point is kept until the run that comes when it is so old.
         assert max(ages) + tier.every >= reached(source)
 

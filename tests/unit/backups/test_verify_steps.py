@@ -171,7 +171,7 @@ def test_a_spoilt_point_stays_for_people_until_its_time_is_over(steps: Steps) ->
         steps.back_up()
     report = steps.run(PrunePoints, source="tree")
     assert "somebody has to look" in report["facts"]["kept"][old]
-    steps.enter("tree", "daily: 30", "daily: 1")
+    steps.enter("tree", "daily: 30", "hourly: 1, daily: 1")
     steps.back_up(at=NOW + timedelta(days=1), run_id="r2")
     assert old in steps.run(PrunePoints, source="tree")["facts"]["deleted"]
 

@@ -16,6 +16,7 @@ with warnings.catch_warnings():  # Starlette would like httpx2; the project has 
     from fastapi.testclient import TestClient
 
 from platform_ops.common.errors import AuthenticationFailed
+from platform_ops.systems.object_store.buckets import BucketHook
 from platform_ops.systems.object_store.errors import BucketNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.systems.object_store.models import BucketRules
@@ -77,7 +78,7 @@ def store(tmp_path):
 def hook(store, monkeypatch):
     fields = {"conn_type": "object_store", "host": URL, "login": KEY, "password": SECRET}
     monkeypatch.setenv("AIRFLOW_CONN_OBJECT_STORE_DEFAULT", json.dumps(fields))
-    return ObjectStoreHook(pool=store.pool)
+    return BucketHook(pool=store.pool)
 
 
 def put(client, key, body=b"{}", bucket="evidence"):

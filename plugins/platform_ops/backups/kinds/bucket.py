@@ -53,6 +53,7 @@ class Bucket:
         self._prefix = str(source.what.get("prefix", ""))
         self._exclude = tuple(source.what.get("exclude", ()))
         self._read_all = bool(source.what.get("read_all", False))
+        self._may_be_empty = bool(source.what.get("may_be_empty", False))
         self._ask_all_tags = bool(source.what.get("ask_all_tags", False))
         self._hook = hook or BucketHook(str(source.connection))
         self._scratch = Scratch(source.name, scratch or BucketHook(READER_CONNECTION))
@@ -110,6 +111,7 @@ class Bucket:
             counts["markers"] += bool(line.get("marker"))
             counts["bytes"] += line["size"]
             key = line["key"]
+        notes += deposit.held_against_base("objects", counts["objects"], may_be_empty=self._may_be_empty)
         state |= counts | {"added": deposit.added, "vanished": len(gone)}
         if gone:
             some = ", ".join(map(shown, gone[:20]))

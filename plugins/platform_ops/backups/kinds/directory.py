@@ -52,6 +52,7 @@ class Directory:
         self._root = Path(source.what["path"])
         self._exclude = tuple(source.what.get("exclude", ()))
         self._read_all = bool(source.what.get("read_all", False))
+        self._may_be_empty = bool(source.what.get("may_be_empty", False))
         self._deposit: Deposit | None = None
 
     def share(self, deposit: Deposit) -> None:
@@ -82,6 +83,8 @@ class Directory:
     ) -> None:
         copied.found = list(tree.walk())
         files = [found for found in copied.found if found.is_file]
+        there = sum(not stat.S_ISDIR(found.stat.st_mode) for found in copied.found)
+        notes += deposit.held_against_base("files", there, may_be_empty=self._may_be_empty)
         copied.take_over(files, {} if self._read_all else _kept(files, deposit))
         copied.pack(tree, files, deposit)
         count = size = 0

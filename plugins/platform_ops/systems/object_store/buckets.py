@@ -9,11 +9,13 @@ from hashlib import md5
 from typing import Any
 from urllib.parse import quote
 
+from platform_ops.common.errors import AuthenticationFailed
 from platform_ops.common.fail_points import changes
 from platform_ops.systems.object_store.errors import BucketNotFound, ObjectChanged, ObjectNotFound
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.systems.object_store.listing import parse_tags, without_repeats
-from platform_ops.systems.object_store.models import Known, Listed, OpenObject, Setting
+from platform_ops.systems.object_store.models import BucketRules, Known, Listed, OpenObject, Setting
+from platform_ops.systems.object_store.rules import read_rules
 
 SETTINGS = {
     "policy": "policy",
@@ -130,6 +132,22 @@ class BucketHook(ObjectStoreHook):
                     return Setting(Known.NOT_SUPPORTED)
                 raise
             return Setting(Known.SET, answer.data.decode())
+
+    def rules(self, bucket: str, prefix: str = "") -> BucketRules:
+        """Return what a bucket says of the life of what lies below a prefix.
+
+        :raises AuthenticationFailed: it does not say so to this key.
+        :raises BucketNotFound: there is no such bucket.
+        """
+        found = {name: self.setting(bucket, name) for name in ("versioning", "lock", "lifecycle")}
+        if hidden := [name for name, setting in found.items() if setting.state is Known.REFUSED]:
+            raise AuthenticationFailed(
+                f"The object store does not show {', '.join(hidden)} of bucket {bucket} to our key. Give it leave to "
+                "read them, as docs/connections.md says.",
+                facts={"code": "AccessDenied"},
+            )
+        with self._errors(f"the settings of bucket {bucket}"):
+            return read_rules(found["versioning"].text, found["lock"].text, found["lifecycle"].text, prefix)
 
     @changes("object_store.set_setting")
     def set_setting(self, bucket: str, name: str, text: str) -> None:

@@ -21,7 +21,7 @@ from platform_ops.common.http import url_path, urllib3_pool
 from platform_ops.common.permissions import CheckedConnection, Finding, State
 from platform_ops.systems.object_store.errors import BucketNotFound, ObjectChanged, ObjectNotFound
 from platform_ops.systems.object_store.listing import Marker, parse_page
-from platform_ops.systems.object_store.models import BucketRules, Listed, Readable
+from platform_ops.systems.object_store.models import Listed, Readable
 from platform_ops.systems.object_store.permissions import DELETE, GET, LIST, ONCE, PROBE, PUT
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ SIGNED_FOR = timedelta(minutes=2)
 PART_BYTES = 16 * 1024 * 1024
 GROWS_EVERY = 500
 """After so many parts they grow by the first one's size: S3 takes 10,000, which makes 1.6 TiB."""
-_NO_SUCH_SETTING = frozenset(
-    {"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration", "NotImplemented", "MethodNotAllowed"}
-)
 _BYTES = {"Content-Type": "application/octet-stream"}
 _PROBE_BODY = b'{"written by": "check_connections, to learn whether it may write"}'
 
@@ -266,41 +263,6 @@ class ObjectStoreHook(CheckedConnection, BaseHook):
                     f"The list of the objects of {where} does not come to an end: a page leads to itself."
                 )
             at = page.next
-
-    def rules(self, bucket: str) -> BucketRules:
-        """Return what a bucket says of the life of what lies in it.
-
-        :raises BucketNotFound: there is no such bucket.
-        """
-        with self._errors(f"versioning of bucket {bucket}"):
-            status = self.client.get_bucket_versioning(bucket).status
-        with self._errors(f"default retention of bucket {bucket}"):
-            lock = self._rule(lambda: self.client.get_object_lock_config(bucket))
-        with self._errors(f"lifecycle of bucket {bucket}"):
-            cycle = self._rule(lambda: self.client.get_bucket_lifecycle(bucket))
-        expiring = [rule.expiration for rule in (cycle.rules if cycle else ()) if rule.status == "Enabled"
-                    and rule.expiration and (rule.expiration.days or rule.expiration.date)]  # fmt: skip
-        # From a rule's date on, what is written goes at once.
-        days = [expiration.days or 0 for expiration in expiring]
-        return BucketRules(
-            versioning=status == "Enabled",
-            lock=timedelta(days=lock.duration * (365 if lock.duration_unit == "Years" else 1))
-            if lock and lock.mode
-            else None,
-            expires=timedelta(days=min(days)) if days else None,
-        )
-
-    @staticmethod
-    def _rule(ask: Callable[[], Any]) -> Any:
-        """Return a setting of a bucket; None where it has none or the store knows no such setting."""
-        from minio.error import S3Error
-
-        try:
-            return ask()
-        except S3Error as error:
-            if error.code in _NO_SUCH_SETTING:
-                return None
-            raise
 
     def url(self, bucket: str, key: str) -> str:
         """Return the address of an object; opening it takes a signature."""

@@ -44,7 +44,7 @@ def parse_page(body: bytes, where: str) -> Page:
     top: dict[str, str] = {}
     entries = []
     for element in root:
-        name = _local(element.tag)
+        name = local_name(element.tag)
         if name in ("Contents", "Version", "DeleteMarker"):
             entries.append(element)
         else:
@@ -70,7 +70,7 @@ def _in_order(found: list[tuple[Listed, bool]]) -> list[Listed]:
 
 
 def _is_latest(element: ET.Element) -> bool:
-    return any(_local(child.tag) == "IsLatest" and child.text == "true" for child in element)
+    return any(local_name(child.tag) == "IsLatest" and child.text == "true" for child in element)
 
 
 def _next(top: dict[str, str], *, encoded: bool, where: str) -> Marker:
@@ -84,8 +84,8 @@ def _next(top: dict[str, str], *, encoded: bool, where: str) -> Marker:
 
 
 def _listed(element: ET.Element, *, encoded: bool, where: str) -> Listed:
-    found = {_local(child.tag): child.text or "" for child in element}
-    marker = _local(element.tag) == "DeleteMarker"
+    found = {local_name(child.tag): child.text or "" for child in element}
+    marker = local_name(element.tag) == "DeleteMarker"
     key, size = found.get("Key", ""), "0" if marker else found.get("Size", "")
     if not key or not _SIZE.fullmatch(size):
         raise Unreachable(
@@ -117,13 +117,14 @@ def parse_tags(body: bytes) -> dict[str, str]:
     """Read the tags of an object; minio's own reader refuses some that S3 allows."""
     tags = {}
     for element in ET.fromstring(body).iter():  # noqa: S314 - as above
-        if _local(element.tag) == "Tag":
-            found = {_local(child.tag): child.text or "" for child in element}
+        if local_name(element.tag) == "Tag":
+            found = {local_name(child.tag): child.text or "" for child in element}
             tags[found["Key"]] = found["Value"]
     return tags
 
 
-def _local(tag: str) -> str:
+def local_name(tag: str) -> str:
+    """Return an XML name without its namespace: not all stores have one."""
     return tag.rpartition("}")[2]
 
 

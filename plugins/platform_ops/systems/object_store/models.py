@@ -20,12 +20,12 @@ class Readable(Protocol):
 class BucketRules:
     """What a bucket says of the life of what lies in it.
 
-    :param versioning: whether overwritten objects are kept; None where the store does not say.
+    :param versioning: whether overwritten objects are kept.
     :param lock: the default retention; None without one.
     :param expires: the shortest life a lifecycle rule gives; None without such a rule.
     """
 
-    versioning: bool | None
+    versioning: bool
     lock: timedelta | None
     expires: timedelta | None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from platform_ops.backups.contents import check_contents
 from platform_ops.backups.copying import copy
 from platform_ops.backups.drilling import Opened, drill
-from platform_ops.backups.errors import Contradiction, Corrupt
+from platform_ops.backups.errors import Contradiction, Corrupt, SourceEmptied
 from platform_ops.backups.kinds import directory_packs
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.kinds.directory_packs import groups, is_same, unchanged
@@ -267,3 +268,18 @@ def test_a_file_is_another_when_anything_of_it_is(other: dict[str, Any]) -> None
     assert not is_same(found("a", 1).stat, line | other)
     del line["ctime_ns"]
     assert not is_same(found("a", 1).stat, line)
+
+
+def test_a_directory_that_is_empty_now_is_no_backup_unless_the_catalogue_says_so(nights: Nights, tree: Path) -> None:
+    first = nights.night()
+    rmtree(tree)
+    tree.mkdir()
+    with pytest.raises(SourceEmptied, match=rf"has no files now, and point {first.point} holds {first.state['files']}"):
+        nights.night()
+    assert nights.points.all() == [first.point]
+    (tree / "one").write_text("x")
+    nights.night()
+    assert f"It has 1 files; point {first.point} holds" in " ".join(nights.notes)
+    (tree / "one").unlink()
+    nights.source = replace(nights.source, what={**nights.source.what, "may_be_empty": True})
+    assert nights.night().state["files"] == 0

@@ -64,7 +64,7 @@ def test_only_a_missing_key_is_nothing() -> None:
 @pytest.mark.parametrize("body", [b"\xff", b"<VersioningConfiguration><Status>Ena"])
 def test_a_setting_that_was_spoilt_on_its_way_is_no_setting(body: bytes) -> None:
     with pytest.raises(Unreachable, match="of bucket evidence"):
-        ObjectStoreHook(pool=Pool(200, body)).rules("evidence")
+        BucketHook(pool=Pool(200, body)).rules("evidence")
     if not body.isascii():
         with pytest.raises(Unreachable, match="the policy of bucket evidence"):
             BucketHook("object_store_default", pool=Pool(200, body)).setting("evidence", "policy")
@@ -183,7 +183,7 @@ class Settings(Pool):
 
 @pytest.mark.parametrize(("retention", "days"), [("<Days>3</Days>", 3), ("<Years>2</Years>", 730)])
 def test_a_retention_is_told_in_days_and_a_store_without_lifecycle_rules_is_fine(retention: str, days: int) -> None:
-    rules = ObjectStoreHook(pool=Settings(retention)).rules("backups")
+    rules = BucketHook(pool=Settings(retention)).rules("backups")
     assert rules == BucketRules(versioning=True, lock=timedelta(days=days), expires=None)
 
 
@@ -199,8 +199,31 @@ def test_a_retention_is_told_in_days_and_a_store_without_lifecycle_rules_is_fine
 def test_what_a_lifecycle_rule_leaves_alive(status: str, expiration: str, days: int | None) -> None:
     rule = f"<Status>{status}</Status><Filter><Prefix></Prefix></Filter><Expiration>{expiration}</Expiration>"
     lifecycle = f"<LifecycleConfiguration><Rule>{rule}</Rule></LifecycleConfiguration>"
-    expires = ObjectStoreHook(pool=Settings("<Days>3</Days>", lifecycle)).rules("backups").expires
+    expires = BucketHook(pool=Settings("<Days>3</Days>", lifecycle)).rules("backups").expires
     assert expires == (None if days is None else timedelta(days=days))
+
+
+@pytest.mark.parametrize(
+    ("which", "concerns"),
+    [
+        ("<Filter><Prefix>tree/contents/</Prefix></Filter>", True),
+        ("<Filter><Prefix>tr</Prefix></Filter>", True),
+        ("<Filter><Prefix>tmp/</Prefix></Filter>", False),
+        ("<Filter><Tag><Key>gone</Key><Value>soon</Value></Tag></Filter>", False),
+        ("<Filter><And><Prefix>tree/</Prefix><Tag><Key>a</Key><Value>b</Value></Tag></And></Filter>", False),
+        ("<Filter></Filter>", True),
+        ("<Filter><ObjectSizeGreaterThan>5</ObjectSizeGreaterThan></Filter>", True),
+        ("<Prefix>tmp/</Prefix>", False),
+        ("", True),
+    ],
+)
+def test_a_lifecycle_rule_for_something_else_is_not_ours(which: str, concerns: bool) -> None:
+    lifecycle = (
+        f"<LifecycleConfiguration><Rule><Status>Enabled</Status>{which}<Expiration><Days>1</Days></Expiration></Rule>"
+        "</LifecycleConfiguration>"
+    )
+    store = BucketHook(pool=Settings("<Days>3</Days>", lifecycle))
+    assert (store.rules("backups", "tree/").expires is not None) is concerns
 
 
 def test_parts_grow_so_that_the_number_of_them_sets_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
