@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import count, islice
 from operator import itemgetter
 from typing import Any
+from uuid import UUID
 
 import httpx
 
@@ -27,6 +28,11 @@ ENDED = ("success", "failed")
 
 def _time(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
+
+
+def _made(try_id: str) -> datetime:
+    """Return when a try came to be: Airflow gives each an id of its own, a UUID that begins with the time."""
+    return datetime.fromtimestamp((UUID(try_id).int >> 80) / 1000, UTC)
 
 
 def _error_text(response: httpx.Response) -> str:
@@ -211,19 +217,31 @@ class AirflowApi:
         return task["state"], task["try_number"]
 
     def answer(self, dag_id: str, run_id: str, task_id: str) -> Answer | None:
-        """Return the request of a gate's newest try and what came back; None when nothing was asked in it."""
+        """Return the request of a gate and what came back in its newest try; None when nothing was ever asked.
+
+        Airflow hands a request on to the next try, with its answer, until that try asks; it was not answered in it.
+        """
         path = "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id, "taskInstances", task_id, "-1", "hitlDetails")
         response = self.api.call("GET", path, what=f"the answer to {task_id} of run {run_id}", accept=(404,))
         if response.status_code == 404:
             return None
         detail = response.json()
-        return Answer(
+        asked = Answer(
             subject=detail["subject"],
             body=detail.get("body") or "",
+            chosen=(),
+            by=None,
+            answered_at=None,
+            assigned=tuple(user["id"] for user in detail.get("assigned_users") or ()),
+        )
+        answered_at = _time(detail.get("responded_at"))
+        if answered_at is None or answered_at < _made(detail["task_instance"]["id"]):
+            return asked
+        return replace(
+            asked,
             chosen=tuple(detail.get("chosen_options") or ()),
             by=(detail.get("responded_by_user") or {}).get("id"),
-            answered_at=_time(detail.get("responded_at")),
-            assigned=tuple(user["id"] for user in detail.get("assigned_users") or ()),
+            answered_at=answered_at,
         )
 
     @changes("airflow.start_run")
