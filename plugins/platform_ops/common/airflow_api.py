@@ -43,7 +43,7 @@ def _error_text(response: httpx.Response) -> str:
     return str(detail.get("reason", detail) if isinstance(detail, dict) else detail)
 
 
-def _run(run: dict[str, Any], tasks: tuple[TaskRecord, ...]) -> RunRecord:
+def _run(run: dict[str, Any]) -> RunRecord:
     return RunRecord(
         dag_id=run["dag_id"],
         run_id=run["dag_run_id"],
@@ -53,7 +53,7 @@ def _run(run: dict[str, Any], tasks: tuple[TaskRecord, ...]) -> RunRecord:
         started_at=_time(run.get("start_date")),
         ended_at=_time(run.get("end_date")),
         conf=run.get("conf") or {},
-        tasks=tasks,
+        tasks=(),
     )
 
 
@@ -125,10 +125,18 @@ class AirflowApi:
         :raises NotFound: no such run.
         :raises AuthenticationFailed: this account may not read the DAG.
         """
-        path = "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id)
-        run = self.api.json("GET", path, what=f"run {run_id} of {dag_id}")
+        run, path = self.bare_run(dag_id, run_id), "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id)
         tasks = self._listed(f"{path}/taskInstances", "task_instances", what=f"tasks of run {run_id}")
-        return _run(run, tuple(self._reporting_task(path, task) for task in tasks))
+        return replace(run, tasks=tuple(self._reporting_task(path, task) for task in tasks))
+
+    def bare_run(self, dag_id: str, run_id: str) -> RunRecord:
+        """Return a run without its tasks.
+
+        :raises NotFound: no such run.
+        :raises AuthenticationFailed: this account may not read the DAG.
+        """
+        path = "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id)
+        return _run(self.api.json("GET", path, what=f"run {run_id} of {dag_id}"))
 
     def _listed(self, path: str, key: str, *, what: str) -> list[dict[str, Any]]:
         """Return every page of a list."""
@@ -147,7 +155,7 @@ class AirflowApi:
         """
         path = "/api/v2" + url_path("dags", dag_id, "dagRuns")
         listed = self.api.json("GET", path, what=f"runs of {dag_id}", params={"order_by": "-run_after", "limit": limit})
-        return tuple(_run(run, ()) for run in listed["dag_runs"])
+        return tuple(_run(run) for run in listed["dag_runs"])
 
     def ended_runs(self, dag_id: str, *, after: datetime, before: datetime) -> Iterator[RunRecord]:
         """Yield the runs of a DAG that ended in a span of time, without their tasks.
@@ -160,7 +168,7 @@ class AirflowApi:
             asked = span | {"order_by": "id", "limit": PAGE, "offset": offset}
             listed = self.api.json("GET", path, what=f"ended runs of {dag_id}", params=asked)["dag_runs"]
             # A run that was cleared goes on, and still has the end it had.
-            yield from (_run(run, ()) for run in listed if run["state"] in ENDED)
+            yield from (_run(run) for run in listed if run["state"] in ENDED)
             if len(listed) < PAGE:
                 return
 
