@@ -107,7 +107,8 @@ def open_at_gitlab(run: RunRecord, evidence: Mapping[str, Any], *, late: bool = 
         if announced:
             raise
         return OpenAtGitLab(None)
-    # Two runs of a commit share the deployment: while another goes on, that one ends it.
+    # Two runs of a commit share the deployment: a sweep leaves it to the one that goes on, and looks again. A run's own
+    # last step ends it: nobody looks again, and the other may never come to the push. Its release would be told anew.
     elsewhere = present is not None and present.target_url != release.page and not present.ended
     ends = deployments.may_have_begun(run) and not (late and elsewhere)
     return OpenAtGitLab(
