@@ -99,6 +99,18 @@ def test_the_second_gate_set_to_success_by_hand_releases_nothing(world: World) -
     refused(world, run, "two-people", "refused")
 
 
+def test_a_yes_to_an_earlier_try_of_a_gate_does_not_count(world: World) -> None:
+    run = first_yes(world, "two-people", "The first gate is cleared")
+    world.give_up(run)
+    world.admin.wait(run)
+    world.clear(run, "approve_release", alone=True)
+    world.set_success(run, "approve_release")
+    world.clear(run, "confirm_release")
+    assert world.admin.wait(run, until=(WAITING,)) == "failed"
+    assert world.admin.report(run, "judge_approval")["error"] == "NotApproved"
+    refused(world, run, "two-people", "refused")
+
+
 def test_one_person_who_is_left_is_not_even_asked(world: World) -> None:
     commit = world.push("one-left", "rc", "master", title="By Paula", person="paula")
     assert world.released("one-left", "rc", commit) == "released"

@@ -154,13 +154,17 @@ class World:
         assert sweeps.wait(run_id) == "success"
         return dict(sweeps.report(run_id, "close_records"))
 
-    def clear(self, run_id: str, task_id: str) -> None:
-        """Do what an operator with the button "clear" does: this task and what follows it run again."""
+    def clear(self, run_id: str, task_id: str, *, alone: bool = False) -> None:
+        """Do what an operator with the button "clear" does: this task and what follows it run again.
+
+        :param alone: clear this task only, and leave an ended run ended.
+        """
         body = {
             "dry_run": False,
             "dag_run_id": run_id,
             "task_ids": [task_id],
-            "include_downstream": True,
+            "include_downstream": not alone,
+            "reset_dag_runs": not alone,
             "only_failed": False,
         }
         answer = self.admin.api.post("/api/v2/dags/release_service/clearTaskInstances", json=body)

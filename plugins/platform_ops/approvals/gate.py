@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 
-from platform_ops.approvals.rules import APPROVE, REJECT, TooFewApprovers, binding_line
+from platform_ops.approvals.answers import answers
+from platform_ops.approvals.rules import APPROVE, REJECT, AskedOtherwise, TooFewApprovers, binding_line
 from platform_ops.common.operators import ReportingOperator
 from platform_ops.common.report import StepReport
 from platform_ops.common.settings import run_page_url
@@ -41,6 +42,11 @@ class Request:
         if not self.may_answer:
             raise TooFewApprovers(f"Nobody is left to answer “{self.subject}”. Add an approver to the catalogue.")
 
+    @property
+    def text(self) -> str:
+        """Return the whole text, binding included."""
+        return f"{self.body.rstrip()}\n\n{binding_line(self.bound_to)}"
+
 
 class ApprovalGate(HITLOperator, ReportingOperator):
     """Asks the people the rules allow; expiry means no.
@@ -63,12 +69,14 @@ class ApprovalGate(HITLOperator, ReportingOperator):
         """Ask, or say that there is nothing to ask."""
         with self.reporting(context):
             asked = self.ask(context)
+            if isinstance(asked, Request):
+                _refuse_other_request(context, asked)
         if isinstance(asked, StepReport):
             self.hand_on(context, asked)
             return
         self.hand_on(context, asked.report)
         self.subject = asked.subject
-        self.body = f"{asked.body.rstrip()}\n\n{binding_line(asked.bound_to)}"
+        self.body = asked.text
         self.assigned_users = [{"id": name, "name": name} for name in asked.may_answer]
         # Zero would wait for ever.
         self.response_timeout = max(asked.expires_at - datetime.now(UTC), timedelta(seconds=1))
@@ -80,3 +88,28 @@ class ApprovalGate(HITLOperator, ReportingOperator):
         # The process that asked, and knew the link, is gone.
         ti = context["ti"]
         self.link_url = run_page_url(ti.dag_id, ti.run_id)
+
+
+def _refuse_other_request(context: Context, asked: Request) -> None:
+    """Refuse to ask where Airflow would show what an earlier try asked: it takes a gate's request only once.
+
+    :raises AskedOtherwise: that was something else, or went to other people.
+    """
+    ti = context["ti"]
+    shown = answers(ti.dag_id, ti.run_id, (ti.task_id,))[ti.task_id]
+    if shown is None:
+        return
+    changed = [
+        name
+        for name, before, now in (
+            ("another title", shown.subject, asked.subject),
+            ("another text", shown.body, asked.text),
+            ("other people", shown.assigned, asked.may_answer),
+        )
+        if before != now
+    ]
+    if changed:
+        raise AskedOtherwise(
+            f"{ti.task_id} has asked before in this run, and Airflow would show that request again, which has "
+            f"{' and '.join(changed)}. Nobody is asked. Start a new run."
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,22 +67,30 @@ class Identities:
 def load_identities() -> Identities:
     """Read the identities file.
 
-    :raises BadDocument: it is not in order, or gives one address or account to two people.
+    :raises BadDocument: it is not in order, or two entries share a name, an address or an account.
     """
     path = include() / "identities.yaml"
     people = tuple(_person(entry) for entry in load_document(path, "identities.schema.json")["people"])
-    owners: dict[str, str] = {}
-    for person in people:
-        for key in (
-            *person.emails,
-            f"gitlab:{person.gitlab}",
-            *([f"airflow:{person.airflow}"] if person.airflow else []),
-        ):
-            if owners.setdefault(key, person.name) != person.name:
+    owners: dict[str, int] = {}
+    for number, person in enumerate(people):
+        for key in _told_apart_by(person):
+            owner = owners.setdefault(key, number)
+            if owner != number:
                 raise BadDocument(
-                    f"{path.name}: {key} belongs to {owners[key]} and to {person.name}; it can have one owner."
+                    f"{path.name}: {key} belongs to entry {owner + 1}, {people[owner].name}, and to entry "
+                    f"{number + 1}, {person.name}; it can have one owner. Put what is one person's into one entry."
                 )
     return Identities(people)
+
+
+def _told_apart_by(person: Person) -> Iterator[str]:
+    """Yield what no other entry may have: two entries of one person would count as two approvers."""
+    yield f"the name {' '.join(person.name.split()).casefold()}"
+    yield from sorted(person.emails)
+    # Neither GitLab nor a directory behind Airflow tells accounts apart by the case of their letters.
+    yield f"gitlab:{person.gitlab.casefold()}"
+    if person.airflow:
+        yield f"airflow:{person.airflow.casefold()}"
 
 
 def _person(entry: Mapping[str, Any]) -> Person:

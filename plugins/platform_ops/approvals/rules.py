@@ -42,6 +42,10 @@ class ApprovalForeign(ApprovalError):
     """The answer is to another question, or from somebody who may not answer."""
 
 
+class AskedOtherwise(ApprovalError):
+    """What Airflow keeps of a gate's earlier try is not what would be asked now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Yes:
     """A yes that counts.
@@ -125,7 +129,7 @@ def judge(
         yes = _yes(gate, answer, bound_to, allowed)
         if yes.by in {earlier.by for earlier in approved}:
             raise ApprovalForeign(
-                f"{yes.by} answered twice; the quorum counts different people. Clear {gate} to ask somebody else."
+                f"{yes.by} answered twice; the quorum counts different people. Start a new run to ask again."
             )
         approved.append(yes)
     # Last, because a no, or a silence, says more: the second is asked until the first yes is too old.
@@ -139,7 +143,9 @@ def judge(
 
 def _yes(gate: str, answer: Answer | None, bound_to: str, allowed: Collection[str]) -> Yes:
     if answer is None or answer.answered_at is None:
-        raise NotApproved(f"No answer to {gate} is on Airflow's server. Clear it to ask again.")
+        raise NotApproved(
+            f"No answer to {gate} since it was last started or cleared is on Airflow's server. Clear it to ask again."
+        )
     if answer.by is None:
         raise ApprovalExpired(f"Nobody answered {gate} in time; that means no. Start a new run to ask again.")
     if answer.chosen != (APPROVE,):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import count, islice
 from operator import itemgetter
 from typing import Any
+from uuid import UUID
 
 import httpx
 
@@ -29,6 +30,11 @@ def _time(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
 
+def _made(try_id: str) -> datetime:
+    """Return when a try came to be: Airflow gives each an id of its own, a UUID that begins with the time."""
+    return datetime.fromtimestamp((UUID(try_id).int >> 80) / 1000, UTC)
+
+
 def _error_text(response: httpx.Response) -> str:
     try:
         detail = response.json()["detail"]
@@ -37,7 +43,7 @@ def _error_text(response: httpx.Response) -> str:
     return str(detail.get("reason", detail) if isinstance(detail, dict) else detail)
 
 
-def _run(run: dict[str, Any], tasks: tuple[TaskRecord, ...]) -> RunRecord:
+def _run(run: dict[str, Any]) -> RunRecord:
     return RunRecord(
         dag_id=run["dag_id"],
         run_id=run["dag_run_id"],
@@ -47,7 +53,7 @@ def _run(run: dict[str, Any], tasks: tuple[TaskRecord, ...]) -> RunRecord:
         started_at=_time(run.get("start_date")),
         ended_at=_time(run.get("end_date")),
         conf=run.get("conf") or {},
-        tasks=tasks,
+        tasks=(),
     )
 
 
@@ -119,10 +125,18 @@ class AirflowApi:
         :raises NotFound: no such run.
         :raises AuthenticationFailed: this account may not read the DAG.
         """
-        path = "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id)
-        run = self.api.json("GET", path, what=f"run {run_id} of {dag_id}")
+        run, path = self.bare_run(dag_id, run_id), "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id)
         tasks = self._listed(f"{path}/taskInstances", "task_instances", what=f"tasks of run {run_id}")
-        return _run(run, tuple(self._reporting_task(path, task) for task in tasks))
+        return replace(run, tasks=tuple(self._reporting_task(path, task) for task in tasks))
+
+    def bare_run(self, dag_id: str, run_id: str) -> RunRecord:
+        """Return a run without its tasks.
+
+        :raises NotFound: no such run.
+        :raises AuthenticationFailed: this account may not read the DAG.
+        """
+        path = "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id)
+        return _run(self.api.json("GET", path, what=f"run {run_id} of {dag_id}"))
 
     def _listed(self, path: str, key: str, *, what: str) -> list[dict[str, Any]]:
         """Return every page of a list."""
@@ -141,7 +155,7 @@ class AirflowApi:
         """
         path = "/api/v2" + url_path("dags", dag_id, "dagRuns")
         listed = self.api.json("GET", path, what=f"runs of {dag_id}", params={"order_by": "-run_after", "limit": limit})
-        return tuple(_run(run, ()) for run in listed["dag_runs"])
+        return tuple(_run(run) for run in listed["dag_runs"])
 
     def ended_runs(self, dag_id: str, *, after: datetime, before: datetime) -> Iterator[RunRecord]:
         """Yield the runs of a DAG that ended in a span of time, without their tasks.
@@ -154,7 +168,7 @@ class AirflowApi:
             asked = span | {"order_by": "id", "limit": PAGE, "offset": offset}
             listed = self.api.json("GET", path, what=f"ended runs of {dag_id}", params=asked)["dag_runs"]
             # A run that was cleared goes on, and still has the end it had.
-            yield from (_run(run, ()) for run in listed if run["state"] in ENDED)
+            yield from (_run(run) for run in listed if run["state"] in ENDED)
             if len(listed) < PAGE:
                 return
 
@@ -211,19 +225,31 @@ class AirflowApi:
         return task["state"], task["try_number"]
 
     def answer(self, dag_id: str, run_id: str, task_id: str) -> Answer | None:
-        """Return the request of a gate's newest try and what came back; None when nothing was asked in it."""
+        """Return the request of a gate and what came back in its newest try; None when nothing was ever asked.
+
+        Airflow hands a request on to the next try, with its answer, until that try asks; it was not answered in it.
+        """
         path = "/api/v2" + url_path("dags", dag_id, "dagRuns", run_id, "taskInstances", task_id, "-1", "hitlDetails")
         response = self.api.call("GET", path, what=f"the answer to {task_id} of run {run_id}", accept=(404,))
         if response.status_code == 404:
             return None
         detail = response.json()
-        return Answer(
+        asked = Answer(
             subject=detail["subject"],
             body=detail.get("body") or "",
+            chosen=(),
+            by=None,
+            answered_at=None,
+            assigned=tuple(user["id"] for user in detail.get("assigned_users") or ()),
+        )
+        answered_at = _time(detail.get("responded_at"))
+        if answered_at is None or answered_at < _made(detail["task_instance"]["id"]):
+            return asked
+        return replace(
+            asked,
             chosen=tuple(detail.get("chosen_options") or ()),
             by=(detail.get("responded_by_user") or {}).get("id"),
-            answered_at=_time(detail.get("responded_at")),
-            assigned=tuple(user["id"] for user in detail.get("assigned_users") or ()),
+            answered_at=answered_at,
         )
 
     @changes("airflow.start_run")

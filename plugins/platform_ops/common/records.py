@@ -72,6 +72,7 @@ class Answer:
     """What Airflow's server keeps of one request to a person.
 
     :param by: the account that answered, stamped by the server; None for the default taken at expiry.
+    :param answered_at: None as long as nobody answered in the gate's newest try.
     """
 
     subject: str

@@ -6,7 +6,7 @@ ended the run without these, whoever closes it later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,16 +27,23 @@ from platform_ops.systems.gitlab.models import CommitStatus
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 
 
-def record(run: RunRecord, late: str = "") -> StepReport:
+def _is_still_so() -> None:
+    """Let a run's own last steps close it: nobody need look whether it goes on."""
+
+
+def record(run: RunRecord, late: str = "", check: Callable[[], None] = _is_still_so) -> StepReport:
     """Ask the systems once more and store the document of this end of the run, unless it lies there.
 
     :param late: why the run did not do this itself.
+    :param check: called right before the document is stored; raises when the run has no such end any more.
     """
     ending = judge_run(run)
 
     def conclude() -> Conclusion:
         # What ran at its end must run now only while that end is now.
-        return _conclusion(run, compared=ending.verdict == Verdict.RELEASED and not late)
+        found = _conclusion(run, compared=ending.verdict == Verdict.RELEASED and not late)
+        check()
+        return found
 
     return store_document(run, ending, conclude, without=TEARDOWNS, late=late)
 
@@ -100,7 +107,8 @@ def open_at_gitlab(run: RunRecord, evidence: Mapping[str, Any], *, late: bool = 
         if announced:
             raise
         return OpenAtGitLab(None)
-    # Two runs of a commit share the deployment: while another goes on, that one ends it.
+    # Two runs of a commit share the deployment: a sweep leaves it to the one that goes on, and looks again. A run's own
+    # last step ends it: nobody looks again, and the other may never come to the push. Its release would be told anew.
     elsewhere = present is not None and present.target_url != release.page and not present.ended
     ends = deployments.may_have_begun(run) and not (late and elsewhere)
     return OpenAtGitLab(
@@ -162,11 +170,14 @@ def _description(run: RunRecord, evidence: Mapping[str, Any], late: str) -> str:
     return " · ".join(filter(None, (ending.verdict, stored, noted, late, ending.reason)))
 
 
-def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepReport:
+def report(
+    run: RunRecord, evidence: Mapping[str, Any], late: str = "", check: Callable[[], None] = _is_still_so
+) -> StepReport:
     """End the status that ``resolve_commit`` began and the deployment that ``pin_image`` began.
 
     :param evidence: the facts of ``record``, as far as there are any.
     :param late: why the run did not do this itself.
+    :param check: called right before each change at GitLab; raises when the run has no such end any more.
     """
     left = open_at_gitlab(run, evidence, late=bool(late))
     if left.release is None:
@@ -179,6 +190,7 @@ def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepR
     # Another run of this commit may have begun since.
     if left.status and _is_ours_to_end(run, _status(release), release, evidence, late=bool(late)):
         description = _description(run, evidence, late)
+        check()
         release.gitlab.set_status(
             release.service.project,
             release.commit,
@@ -189,7 +201,9 @@ def report(run: RunRecord, evidence: Mapping[str, Any], late: str = "") -> StepR
             description=description,
         )
         facts = {"state": str(state), "description": description}
-    deployments.tell(release, left.deployments)
+    for change in left.deployments:
+        check()
+        deployments.tell(release, change)
     if left.deployments:
         facts["deployment"] = str(left.deployments[-1].state)
     if not facts:

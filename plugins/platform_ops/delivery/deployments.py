@@ -73,16 +73,15 @@ def _is_told(release: Release, state: DeploymentState) -> bool:
     return bool(_ours(release, newest))
 
 
-def tell(release: Release, changes: tuple[Change, ...]) -> None:
+def tell(release: Release, change: Change) -> None:
     """Tell GitLab."""
     project = release.service.project
-    for change in changes:
-        if change.number is None:
-            release.gitlab.create_deployment(
-                project, release.gitlab_environment, release.commit, ref=release.branch, state=change.state
-            )
-        else:
-            release.gitlab.set_deployment(project, change.number, change.state)
+    if change.number is None:
+        release.gitlab.create_deployment(
+            project, release.gitlab_environment, release.commit, ref=release.branch, state=change.state
+        )
+    else:
+        release.gitlab.set_deployment(project, change.number, change.state)
 
 
 def _ours(release: Release, found: tuple[Deployment, ...]) -> list[Deployment]:

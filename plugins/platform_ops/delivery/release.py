@@ -12,6 +12,7 @@ from platform_ops.common.errors import Refused
 from platform_ops.common.records import RunRecord
 from platform_ops.common.report import reported
 from platform_ops.common.settings import run_page_url
+from platform_ops.delivery.names import DERIVED, derived_run_id
 from platform_ops.delivery.pins import Pin, is_commit, read_pin
 from platform_ops.delivery.services import Service, Target, load_service, services_by_project
 from platform_ops.delivery.source import Source, open_source
@@ -32,6 +33,10 @@ class BadRequest(Refused):
 
 class UnknownParameter(BadRequest):
     """The run was started with something that is no parameter, so its starter expected an effect it has not."""
+
+
+class ForeignRunId(BadRequest):
+    """The run's id names another release, whose pushes and CI jobs would be told that this run is theirs."""
 
 
 @dataclass(frozen=True)
@@ -181,4 +186,19 @@ def check_parameters(conf: Mapping[str, Any] | None) -> None:
         raise UnknownParameter(
             f"release_service has no parameter {', '.join(unknown)[:200]}; it knows {', '.join(sorted(PARAMS))}. "
             "Start the run again without it."
+        )
+
+
+def check_run_id(release: Release) -> None:
+    """Refuse a run whose id is the one that webhook and CI derive for another release.
+
+    :param release: with its commit.
+    :raises ForeignRunId: it is.
+    """
+    own = derived_run_id(release.service.name, release.environment, release.commit)
+    if DERIVED.fullmatch(release.run_id) and release.run_id != own and not release.run_id.startswith(f"{own}__"):
+        raise ForeignRunId(
+            f"The run id {release.run_id} names another release than the parameters do: {release.service.name} to "
+            f"{release.environment}, commit {release.commit}. Start this one as {own}. A push or a CI job of the other "
+            "is told that this run is its own; start the other by hand, with __2 at the end of its id."
         )

@@ -28,7 +28,7 @@ from platform_ops.delivery.permission import answers, approved_by, question
 from platform_ops.delivery.pinning import commit_message, planned_file, refuse_second_pin
 from platform_ops.delivery.pins import difference
 from platform_ops.delivery.policies import tree_tag
-from platform_ops.delivery.release import Release, check_parameters
+from platform_ops.delivery.release import Release, check_parameters, check_run_id
 from platform_ops.delivery.services import Environment
 from platform_ops.delivery.source import Source
 from platform_ops.delivery.standing import Standing, may_go_on
@@ -55,6 +55,7 @@ class ResolveCommit(StepOperator):
             commit = source.commit(release.commit or str(store.get("commit") or source.head))
             store.set("commit", commit.sha)
             release = replace(release, commit=commit.sha)
+            check_run_id(release)
             link = Link(f"GitLab: commit {commit.sha[:12]}", source.project.commit_url(commit.sha))
             facts = _about(release, commit)
             # Should this process die now, the teardowns know what was announced.

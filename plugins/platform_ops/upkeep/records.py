@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 class RecordsLeftOpen(FailNow):
     """Some runs could not be closed; all others were."""
+
+
+class RunGoesOn(PlatformError):
+    """Somebody cleared the run, or gave it another end, while it was being closed."""
 
 
 class CloseOpenRecords(StepOperator):
@@ -74,8 +79,13 @@ def _close(api: AirflowApi, listed: RunRecord, *, dry_run: bool) -> Closed | Non
         return None
     evidence = told = None
     if not dry_run:
-        evidence = closing.record(run, late=f"{why(run)}; close_open_records stored this, and asked the systems then.")
-        told = closing.report(run, evidence.facts, late=why(run))
+        late = f"{why(run)}; close_open_records stored this, and asked the systems then."
+        check = partial(_require_same_end, api, run)
+        try:
+            evidence = closing.record(run, late, check)
+            told = closing.report(run, evidence.facts, why(run), check)
+        except RunGoesOn:
+            return None
     return Closed(
         run=run.run_id,
         ended_as=run.state,
@@ -84,6 +94,17 @@ def _close(api: AirflowApi, listed: RunRecord, *, dry_run: bool) -> Closed | Non
         evidence=str(evidence.facts["key"]) if evidence else "",
         told=told.summary if told else "",
     )
+
+
+def _require_same_end(api: AirflowApi, run: RunRecord) -> None:
+    """Look once more whether a run has the end it is being closed with.
+
+    :raises RunGoesOn: it has not; what it left open is its own to end.
+    """
+    now = api.bare_run(run.dag_id, run.run_id)
+    # Airflow queues a run anew when it is cleared.
+    if (now.state, now.queued_at) != (run.state, run.queued_at):
+        raise RunGoesOn(f"{run.run_id} is {now.state} since it was looked at. The next sweep looks again.")
 
 
 def _told(looked_at: int, rows: list[Closed], *, dry_run: bool) -> str:

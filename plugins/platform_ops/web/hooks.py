@@ -159,8 +159,7 @@ def _answer(event: dict[str, Any], signed: Signed | None, receiver: Receiver) ->
     replayed = signed is not None and receiver.replays.knows(signed, run_ids)
     try:
         started = [(run, not replayed and receiver.account.start(run)) for run in decision]
-    # ValueError: the connection lacks its address.
-    except (PlatformError, ValueError) as error:
+    except PlatformError as error:
         log.error("The release of a push could not be started; GitLab may send it again: %s", error)  # noqa: TRY400
         return _refusal(503, "airflow_unavailable", "the release could not be started now; send the event again")
     if signed:

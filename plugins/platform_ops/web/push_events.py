@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from platform_ops.common.errors import Invalid
+from platform_ops.delivery.names import derived_run_id
 
 AUTOMATIC = ("dev", "rc")
 """A push starts only these; production is started by a person."""
@@ -91,7 +92,7 @@ def decide(
     reason = f"push by {_user(event)} to {branch}"
     return tuple(
         StartRun(
-            run_id=f"release__{name}__{environment}__{commit[:12]}",
+            run_id=derived_run_id(name, environment, commit),
             conf={"service": name, "environment": environment, "commit": commit, "reason": reason},
         )
         for name, environment in targets

@@ -38,6 +38,7 @@ class Context(dict[str, Any]):
             id=TI_ID,
             dag_id="release_service",
             run_id="run-1",
+            task_id="approve_release",
             xcom_push=lambda key, value: self.reports.append(value | {"key": key}),
         )
         super().__init__(ti=ti, task_instance=ti, params={}, secret="not for the body")
@@ -58,6 +59,7 @@ def request(body: str = "Look at it.", subject: str = "Release web?", left: time
 def asked(monkeypatch: pytest.MonkeyPatch) -> Mock:
     stub = Mock(spec=upsert_hitl_detail)
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", stub)
+    monkeypatch.setattr("platform_ops.approvals.answers.AirflowApi", lambda: SimpleNamespace(answer=lambda *_: None))
     return stub
 
 

@@ -27,15 +27,20 @@ def test_a_stranger_is_named_with_the_next_step() -> None:
     [
         "{name: B, emails: [A@example.com], gitlab: b}",
         "{name: B, emails: [b@example.com], gitlab: a}",
+        "{name: B, emails: [b@example.com], gitlab: A}",
         "{name: B, emails: [b@example.com], gitlab: b, airflow: a}",
+        "{name: B, emails: [b@example.com], gitlab: b, airflow: A}",
+        "{name: Ann Lee, emails: [b@example.com], gitlab: b, airflow: b}",
+        "{name: ann  LEE, emails: [b@example.com], gitlab: b, airflow: b}",
+        "{name: Ann Lee, emails: [a@example.com], gitlab: b, airflow: b}",
     ],
 )
-def test_nothing_belongs_to_two_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str) -> None:
+def test_nothing_belongs_to_two_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str) -> None:
     (tmp_path / "include").mkdir()
     (tmp_path / "include/schemas").symlink_to(ROOT / "include/schemas")
     (tmp_path / "include/identities.yaml").write_text(
-        f"people:\n- {{name: A, emails: [a@example.com], gitlab: a, airflow: a}}\n- {second}\n"
+        f"people:\n- {{name: Ann Lee, emails: [a@example.com], gitlab: a, airflow: a}}\n- {second}\n"
     )
     monkeypatch.setenv("PLATFORM_OPS_HOME", str(tmp_path))
-    with pytest.raises(BadDocument, match="belongs to A and to B"):
+    with pytest.raises(BadDocument, match="belongs to entry 1, Ann Lee, and to entry 2, "):
         load_identities()

@@ -34,6 +34,7 @@ DETAIL: dict[str, Any] = {
     "subject": "Release web?", "body": "binding: 1", "created_at": AT, "response_received": True, "responded_at": AT,
     "responded_by_user": {"id": "paula", "name": "paula"}, "chosen_options": ["Approve"],
     "assigned_users": [{"id": "paula", "name": "paula"}],
+    "task_instance": {"id": "019b7ca5-cf80-7000-8000-000000000001", "task_id": "approve_release"},
 }  # fmt: skip
 
 

@@ -114,7 +114,7 @@ class Connection(CheckedConnection):
         (findings("ok", "too much"), True, "It is too much."),
         (findings("ok", "missing"), False, "It is missing."),
         (Unreachable("Nobody answers."), False, "Nobody answers."),
-        (ValueError("has no host"), False, "has no host"),
+        (ValueError("path in endpoint is not allowed"), False, "path in endpoint is not allowed"),
     ],
 )
 def test_airflows_connection_test_says_the_same(answer, good, words):

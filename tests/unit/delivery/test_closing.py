@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from platform_ops.common.errors import Busy, Unreachable
+from platform_ops.common.errors import Busy, PlatformError, Unreachable
 from platform_ops.common.records import RunRecord
 from platform_ops.common.report import StepReport
 from platform_ops.delivery import closing
@@ -227,3 +227,29 @@ def test_a_run_without_steps_is_not_taken_as_closed(world, lost: RunRecord) -> N
     run = replace(lost, tasks=())
     closing.record(run, late=LOST)
     assert not is_closed(world, run)
+
+
+class Cleared(PlatformError):
+    """The run goes on since somebody cleared it."""
+
+
+@pytest.mark.parametrize(
+    ("looks", "left"),
+    [
+        (0, ("evidence", "status", "deployment")),
+        (1, ("status", "deployment")),
+        (2, ("deployment",)),
+    ],
+)
+def test_whoever_closes_a_run_looks_again_before_each_change(
+    world, lost: RunRecord, looks: int, left: tuple[str, ...]
+) -> None:
+    def check() -> None:
+        nonlocal looks
+        looks -= 1
+        if looks < 0:
+            raise Cleared("It goes on.")
+
+    with pytest.raises(Cleared):
+        closing.report(lost, closing.record(lost, LOST, check).facts, LOST, check)
+    assert closing.open_ends(lost) == left

@@ -26,7 +26,8 @@ def states(world) -> list[str]:
 def close(world, verdict: Verdict, **changes: str) -> None:
     """Tell the end twice: the second time nothing is left."""
     release = world.release(**changes)
-    tell(release, left_to_tell(release, verdict))
+    for change in left_to_tell(release, verdict):
+        tell(release, change)
     assert left_to_tell(release, verdict) == ()
 
 

@@ -11,8 +11,9 @@ from platform_ops.common.errors import AuthenticationFailed, Busy, FailNow, Refu
 from platform_ops.common.remote_work import WorkSpec
 from platform_ops.common.report import Link, StepReport
 from platform_ops.delivery.images import DigestChanged, ImageMissing, NotScanned, TagTaken, leave_proof, tree_tag
+from platform_ops.delivery.names import derived_run_id
 from platform_ops.delivery.policies import ForeignImage, ScanAbovePolicy, Unproven
-from platform_ops.delivery.release import BadRequest, UnknownParameter
+from platform_ops.delivery.release import BadRequest, ForeignRunId, UnknownParameter
 from platform_ops.delivery.source import NotOnBranch
 from platform_ops.delivery.standing import Diverged
 from platform_ops.delivery.steps import BuildImage, ResolveCommit, VerifyImage
@@ -120,6 +121,39 @@ def test_a_run_with_wrong_parameters_does_nothing(world, changes: dict[str, Any]
     with pytest.raises(error):
         resolve(world.context(**changes))
     world.gitlab.project.assert_not_called()
+
+
+OWN = ("web", "dev")
+
+
+@pytest.mark.parametrize("place", [("web", "prod"), ("api", "dev"), OWN])
+@pytest.mark.parametrize("tail", ["", "__2"])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_run_id_that_names_another_release_is_refused_before_gitlab_hears_of_it(
+    world, place: tuple[str, str], tail: str, named: bool
+) -> None:
+    context = world.context(commit=world.second if named else "")
+    commit = world.first if place == OWN else world.second
+    context["ti"].run_id = run_id = f"{derived_run_id(*place, commit)}{tail}"
+    with pytest.raises(ForeignRunId) as refused:
+        resolve(context)
+    assert run_id in str(refused.value)
+    assert f"Start this one as {derived_run_id(*OWN, world.second)}." in str(refused.value)
+    world.gitlab.set_status.assert_not_called()
+
+
+@pytest.mark.parametrize("tail", ["", "__2", "__from-ci"])
+def test_a_run_id_that_names_this_release_is_fine(world, tail: str) -> None:
+    context = world.context(commit="")
+    context["ti"].run_id = f"{derived_run_id(*OWN, world.second)}{tail}"
+    assert resolve(context)["facts"]["commit"] == world.second
+
+
+@pytest.mark.parametrize("run_id", ["manual__2026-01-02T03:04:05+00:00", "release__tuesday", "release__web__dev__v1"])
+def test_a_run_id_of_another_form_names_nothing(world, run_id: str) -> None:
+    context = world.context()
+    context["ti"].run_id = run_id
+    assert resolve(context)["facts"]["commit"] == world.second
 
 
 def test_a_gitlab_that_is_too_busy_to_be_told_keeps_no_release_waiting(world) -> None:

@@ -156,6 +156,7 @@ STORED = StepReport("Stored.", facts={"sha256": SHA256})
 ANNOUNCED = {"announced": True, "tree": "t" * 40}
 UNTOLD = ANNOUNCED | {"untold": "GitLab was busy."}
 ELSEWHERE = {"target_url": "http://airflow/another/run"}
+PINNED = StepReport("It is pinned.", "not needed")
 
 
 def report(world, resolved: dict[str, Any] | None = None, **steps: StepReport | None) -> dict[str, Any]:
@@ -255,3 +256,17 @@ def test_a_status_that_is_not_ours_does_not_keep_the_deployment_open(ended) -> N
     ended.gitlab.statuses.return_value = (status(ended, **ELSEWHERE),)
     begin(ended.release())
     assert report(ended, pin_image=None)["facts"] == {"deployment": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("second", "shown"), [({"judge_approval": REFUSED}, ["failed"]), ({"pin_image": PINNED}, ["failed", "success"])]
+)
+def test_however_another_run_of_the_commit_ends_no_deployment_stays_open(
+    ended, second: dict[str, StepReport], shown: list[str]
+) -> None:
+    begin(ended.release())
+    ended.gitlab.statuses.return_value = (status(ended, **ELSEWHERE),)
+    report(ended, pin_image=None)
+    ended.gitlab.statuses.return_value = (status(ended),)
+    report(ended, **second)
+    assert [one.state for one in ended.deployments] == shown

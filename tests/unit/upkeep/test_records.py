@@ -41,6 +41,7 @@ class World:
         self.api.ended_runs.side_effect = lambda *_, **__: iter(self.runs)
         self.api.with_tasks.side_effect = lambda runs, _: iter(runs)
         self.api.run.side_effect = lambda _, run_id: next(one for one in self.runs if one.run_id == run_id)
+        self.api.bare_run.side_effect = self.api.run.side_effect
 
     def is_closed(self, api: AirflowApi, run: RunRecord) -> bool:
         assert api is self.api
@@ -51,12 +52,14 @@ class World:
             raise self.trouble[run.run_id]
         return self.open.get(run.run_id, ())
 
-    def record(self, run: RunRecord, late: str = "") -> StepReport:
+    def record(self, run: RunRecord, late: str, check: Callable[[], None]) -> StepReport:
+        check()
         self.calls.append(("record", run.run_id, late))
         return StepReport("Stored.", facts={"key": f"runs/{run.run_id}/1.json"})
 
-    def report(self, run: RunRecord, evidence: dict[str, Any], late: str = "") -> StepReport:
+    def report(self, run: RunRecord, evidence: dict[str, Any], late: str, check: Callable[[], None]) -> StepReport:
         assert evidence["key"]
+        check()
         self.calls.append(("report", run.run_id, late))
         del self.open[run.run_id]
         return StepReport("GitLab shows it.")
@@ -156,3 +159,20 @@ def test_a_run_that_was_cleared_meanwhile_is_left_alone(world: World, sweep) -> 
     world.api.run.side_effect = lambda *_: replace(run("r1"), state="running")
     assert sweep()["outcome"] == "not needed"
     assert world.calls == []
+
+
+@pytest.mark.parametrize(
+    "now", [{"state": "running"}, {"state": "success"}, {"queued_at": AT + timedelta(minutes=1)}], ids=str
+)
+@pytest.mark.parametrize(("looks", "done"), [(0, []), (1, ["record"])])
+def test_a_run_that_is_cleared_or_ended_otherwise_while_it_is_closed_is_left_alone(
+    world: World, sweep, now: dict[str, Any], looks: int, done: list[str]
+) -> None:
+    cleared, other = run("r1"), run("r2")
+    world.runs, world.open = [cleared, other], {"r1": ("evidence", "status"), "r2": ("status",)}
+    seen = [cleared] * looks + [replace(cleared, **now), other, other]
+    world.api.bare_run.side_effect = seen
+    told = sweep()
+    assert [call[0] for call in world.calls if call[1] == "r1"] == done
+    assert [row["run"] for row in told["facts"]["closed"]] == ["r2"]
+    assert told["facts"]["left_open"] == []

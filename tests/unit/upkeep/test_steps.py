@@ -143,7 +143,7 @@ def test_what_is_missing_fails_the_task_and_keeps_the_findings(monkeypatch):
         (Unreachable("Nobody answers."), Unreachable, "Nobody answers."),
         (AuthenticationFailed("401"), AuthenticationFailed, "401"),
         (AirflowNotFoundException("no"), NotFound, "Airflow has no connection gitlab_default"),
-        (ValueError("has no host"), Invalid, "gitlab_default can't be used: has no host"),
+        (ValueError("no such port"), Invalid, "gitlab_default can't be used: no such port"),
     ],
 )
 def test_a_connection_that_can_not_be_asked_keeps_its_kind_of_error(monkeypatch, raised, kind, words):

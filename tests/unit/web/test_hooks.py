@@ -162,6 +162,16 @@ def test_airflow_cannot_start_it(client, airflow, status):
     assert send(client).status_code == 201
 
 
+@pytest.mark.parametrize("host", ["", "http://ci:its-password-123@127.0.0.1:8080"])
+def test_airflow_has_no_address_that_can_be_used(client, monkeypatch, airflow, host):
+    fields = json.loads(connection(token=SECRET)) | {"host": host}
+    monkeypatch.setenv("AIRFLOW_CONN_GITLAB_WEBHOOK", json.dumps(fields))
+    response = send(client)
+    assert response.status_code == 503
+    assert response.json()["code"] == "airflow_unavailable"
+    assert airflow.logins == 0
+
+
 def test_a_login_that_ran_out_is_renewed_once(client, airflow):
     airflow.valid = {"token-2"}
     assert send(client).status_code == 201

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow.sdk import BaseHook
 
+from platform_ops.common.connections import plain_host
 from platform_ops.common.errors import PlatformError
 from platform_ops.common.permissions import CheckedConnection, Finding, State, lasts
 from platform_ops.systems.postgres.base_backup import ALGORITHM
@@ -65,13 +66,14 @@ class PostgresHook(CheckedConnection, BaseHook):
     def server(self) -> Server:
         """Return the server.
 
-        :raises BadConnection: the connection names no host or no login.
+        :raises Invalid: the connection names no host, or no login.
         """
         found = self._connection
-        if not found.host or not found.login:
-            raise BadConnection(f"Connection {self.postgres_conn_id} needs a host and a login; enter them.")
-        sslmode, bundle = self._tls(found.host)
-        return Server(found.host, int(found.port or 5432), found.login, found.password or "", sslmode, bundle)
+        address = plain_host(found)
+        if not found.login:
+            raise BadConnection(f"Connection {self.postgres_conn_id} needs a login; enter the account's name there.")
+        sslmode, bundle = self._tls(address)
+        return Server(address, int(found.port or 5432), found.login, found.password or "", sslmode, bundle)
 
     def _tls(self, host: str) -> tuple[str, str]:
         verify = self._connection.extra_dejson.get("verify", True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from platform_ops.common.errors import AuthenticationFailed
+from platform_ops.common.errors import AuthenticationFailed, Invalid
 from platform_ops.common.permissions import State
-from platform_ops.systems.postgres.errors import BadConnection, DatabaseMissing, LoginRefused, QueryFailed, ServerGone
+from platform_ops.systems.postgres.errors import DatabaseMissing, LoginRefused, QueryFailed, ServerGone
 from platform_ops.systems.postgres.hook import PostgresHook
 from platform_ops.systems.postgres.models import Server
 from tests.postgres_server import Source
@@ -45,7 +45,7 @@ def test_what_never_leaves_the_machine_needs_no_certificate(connect: Connect, ho
 
 @pytest.mark.parametrize("fields", [{"host": ""}, {"login": ""}])
 def test_a_connection_without_host_or_login_is_refused(connect: Connect, fields: dict[str, str]) -> None:
-    with pytest.raises(BadConnection, match="Connection pg"):
+    with pytest.raises(Invalid, match="Connection pg"):
         _ = connect(**fields).server
 
 
