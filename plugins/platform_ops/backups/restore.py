@@ -31,17 +31,19 @@ from platform_ops.backups.sources import Source, load_source, source_names
 from platform_ops.backups.store import Points
 from platform_ops.backups.wishes import (
     BUCKET,
+    SYSTEM,
     BadWish,
     Place,
     Wish,
     overlap,
     place_of,
     production_policy,
+    refuse_reserved,
     refuse_source,
     wish_from,
 )
 from platform_ops.common.report import Link
-from platform_ops.common.settings import run_page_url
+from platform_ops.common.settings import own_folders, run_page_url
 from platform_ops.systems.object_store.buckets import BucketHook
 
 if TYPE_CHECKING:
@@ -89,8 +91,8 @@ class Restore:
     def target(self) -> Place:
         """Return where it is restored to, with the links of a folder followed.
 
-        :raises BadWish: it is, contains or lies in the source, or another one for which nobody may approve; or it
-            holds backups.
+        :raises BadWish: it is, contains or lies in the source, another one for which nobody may approve, or what
+            belongs to the machine or to Airflow; or it holds backups.
         """
         wished = self.wish.target
         target = wished.resolve() if isinstance(wished, Path) else wished
@@ -104,6 +106,9 @@ class Restore:
                     f"The target {target} is, contains or lies in {live}, the source {other.name}, and the catalogue "
                     "names nobody who may approve that. Name another; move or copy from there."
                 )
+        if isinstance(target, Path):
+            reserved = (folder.resolve() for folder in (*SYSTEM, *own_folders()))
+            refuse_reserved(target, reserved, overwrite=self.wish.overwrite)
         return target
 
     @cached_property

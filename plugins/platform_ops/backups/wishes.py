@@ -20,6 +20,11 @@ LONGEST_PATH = 4000
 LONGEST_KEY = 1024
 BUCKET = "s3://"
 
+SYSTEM = tuple(
+    Path("/", name) for name in ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr")
+)
+"""Folders of the machine itself."""
+
 Place = Path | str
 """Where data lies: a folder, or a bucket as ``s3://<name>``, whichever store has it: stores have several addresses."""
 
@@ -154,6 +159,24 @@ def refuse_source(target: Place, live: Place | None) -> None:
         f"The target {target} {how} the source {live}: the restore would change what it came from, and the next backup "
         "would hold it. Name a folder elsewhere; move the files from there."
     )
+
+
+def refuse_reserved(target: Path, reserved: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse a folder that belongs to the machine or to Airflow: who may start a restore may not replace its code.
+
+    :param reserved: resolved.
+    :raises BadWish: it is, contains or lies in one.
+    """
+    for folder in reserved:
+        if overlap(target, folder):
+            raise BadWish(
+                f"The target {target} is, contains or lies in {folder}, which belongs to the machine or to Airflow. "
+                "Name another folder; move the files from there."
+            )
+    if overwrite and target.parent == Path("/"):
+        raise BadWish(
+            f"The target {target} stands at the top of the machine: nothing there is moved aside. Name a folder in it."
+        )
 
 
 def production_policy(target: Place, production: Iterable[tuple[Source, Sequence[Place]]]) -> ApprovalPolicy | None:

@@ -18,6 +18,16 @@ def include() -> Path:
     return home() / "include"
 
 
+def own_folders() -> tuple[Path, ...]:
+    """Return where the code and the settings of Airflow and of the project lie."""
+    from airflow.sdk import conf
+
+    airflow_home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+    dags = conf.get("core", "dags_folder", fallback="")
+    ours = (home() / name for name in ("config", "dags", "include", "plugins"))
+    return (airflow_home, *([Path(dags)] if dags else []), *ours)
+
+
 def airflow_url() -> str:
     """Return the address people open Airflow at (``[api] base_url``)."""
     from airflow.sdk import conf

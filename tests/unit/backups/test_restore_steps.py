@@ -158,6 +158,8 @@ def test_bad_input_is_named_and_changes_nothing(restores: Restores) -> None:
     bad(restores, BadWish, "lies in the source", target=str(restores.steps.tree))
     (restores.target.parent / "link").symlink_to(restores.steps.tree)
     bad(restores, BadWish, "lies in the source", target=str(restores.target.parent / "link" / "new"))
+    bad(restores, BadWish, "belongs to the machine or to Airflow", target=str(restores.steps.home / "dags" / "x"))
+    bad(restores, BadWish, "belongs to the machine or to Airflow", target="/etc/cron.d/x")
     restores.target.mkdir()
     (restores.target / "mine").write_text("x")
     bad(restores, BadWish, "is not empty: mine", target=str(restores.target))

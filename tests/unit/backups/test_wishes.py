@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_ops.approvals.policy import ApprovalPolicy
-from platform_ops.backups.wishes import BadWish, overlap, place_of, production_policy, refuse_source, wish_from
+from platform_ops.backups.wishes import (
+    SYSTEM,
+    BadWish,
+    overlap,
+    place_of,
+    production_policy,
+    refuse_reserved,
+    refuse_source,
+    wish_from,
+)
 from tests.unit.backups.made import source
 
 FORM: dict[str, Any] = {"source": "web", "point": "latest", "target": "/srv/back", "subset": "", "dry_run": False}
@@ -107,6 +116,28 @@ def test_a_target_in_around_or_at_the_source_is_refused(target: str, how: str) -
         return
     with pytest.raises(BadWish, match=f"{target} {how} the source /srv/web"):
         refuse_source(Path(target), Path("/srv/web"))
+
+
+@pytest.mark.parametrize(
+    ("target", "overwrite", "said"),
+    [
+        ("/etc", False, "is, contains or lies in /etc"),
+        ("/etc/cron.d/new", False, "is, contains or lies in /etc"),
+        ("/opt", False, "is, contains or lies in /opt/airflow"),
+        ("/opt/airflow/dags", True, "is, contains or lies in /opt/airflow"),
+        ("/var", True, "stands at the top"),
+        ("/var", False, ""),
+        ("/var/back", True, ""),
+        ("/etcetera/back", True, ""),
+    ],
+)
+def test_what_belongs_to_the_machine_or_to_airflow_is_no_target(target: str, overwrite: bool, said: str) -> None:
+    reserved = (*SYSTEM, Path("/opt/airflow"))
+    if not said:
+        refuse_reserved(Path(target), reserved, overwrite=overwrite)
+        return
+    with pytest.raises(BadWish, match=f"The target {target} {said}"):
+        refuse_reserved(Path(target), reserved, overwrite=overwrite)
 
 
 def test_a_bucket_is_itself_and_nothing_else() -> None:
