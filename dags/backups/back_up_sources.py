@@ -7,8 +7,8 @@ again, and deletes the points that the retention no longer keeps. One source's f
 
 ### When it runs
 
-Every hour; the first run after midnight takes the nightly sources too. A person may start it for chosen sources, which
-are then backed up at once.
+Every hour; the first run after midnight (UTC) takes the nightly sources too. What an earlier run is still at work on is
+left to it. A person may start it for chosen sources, which are then backed up at once.
 
 ### What it changes
 
@@ -51,8 +51,8 @@ def back_up_source(source: str) -> None:
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     is_paused_upon_creation=False,
-    # A run that is still copying lets the next one wait: two copies of one source would only compete.
-    max_active_runs=1,
+    # One source that takes all night keeps no other waiting; the pool says how much is copied at once.
+    max_active_runs=16,
     # Two retries carry a copy over the restart of a store or a source; it begins anew.
     default_args=default_args(owner="platform-team", retries=2),
     tags=[Area.BACKUPS, Impact.CAN_WAIT],

@@ -30,6 +30,7 @@ from platform_ops.backups.witness import HELD, witness
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import Invalid, PlatformError, with_facts
 from platform_ops.common.operators import StepOperator
+from platform_ops.common.records import RunRecord
 from platform_ops.common.report import Link, StepReport, reported
 from platform_ops.evidence.conclusion import Conclusion
 from platform_ops.evidence.recording import record
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 CHOOSE = "choose_sources"
 COPY = "back_up_source.copy_source"
+PRUNE = "back_up_source.prune_points"
+_ENDED = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
+"""States of a task that nothing comes after."""
 SPOILS = (Corrupt, NotProven, BadManifest, ObjectNotFound)
 """What says that a point is not what was stored; a store that can't be asked says nothing of it."""
 
@@ -61,14 +65,21 @@ class ChooseSources(StepOperator):
         return asked or known
 
     def run_step(self, context: Context) -> StepReport:
-        """Choose what is due, or exactly what was asked for."""
-        asked = context["params"].get("sources")
+        """Choose what is due and not at work in another run, or exactly what was asked for."""
         names = self.wanted(context)
-        now = datetime.now(UTC)
-        chosen = names if asked else [name for name in names if _is_due(name, now)]
-        if not chosen:
-            return StepReport("No source is due.", "not needed", {"sources": []})
-        return StepReport(f"{len(chosen)} sources are backed up: {', '.join(chosen)}.", facts={"sources": chosen})
+        if context["params"].get("sources"):
+            return self._chosen(names, [])
+        now, busy = datetime.now(UTC), _busy(context["ti"])
+        due = [name for name in names if _is_due(name, now)]
+        return self._chosen([name for name in due if name not in busy], [name for name in due if name in busy])
+
+    @staticmethod
+    def _chosen(names: list[str], busy: list[str]) -> StepReport:
+        facts = {"sources": names, "busy": busy}
+        told = f" Earlier runs are still at work on {', '.join(busy)}." if busy else ""
+        if not names:
+            return StepReport(f"No {'other ' if busy else ''}source is due.{told}", "not needed", facts)
+        return StepReport(f"{len(names)} sources are backed up: {', '.join(names)}.{told}", facts=facts)
 
     def result(self, report: StepReport) -> list[str]:
         """Return the names, which Airflow makes the mapped tasks of."""
@@ -78,6 +89,19 @@ class ChooseSources(StepOperator):
 _NEVER = datetime.min.replace(tzinfo=UTC)
 TROUBLES = (PlatformError, AirflowException, ValueError)
 """What one source's entry, connection or store may be like: it must stop that source, and no other."""
+
+
+def _busy(ti: Any) -> set[str]:
+    """Return the sources that other runs are at work on."""
+    api = AirflowApi()
+    others = [one.run_id for one in api.runs(ti.dag_id) if one.state == "running" and one.run_id != ti.run_id]
+    return {name for run_id in others for name in at_work(api.run(ti.dag_id, run_id))}
+
+
+def at_work(run: RunRecord) -> set[str]:
+    """Return the sources whose last step has not ended in a run."""
+    ended = {task.map_index for task in run.tasks if task.task_id == PRUNE and task.state in _ENDED}
+    return {name for index, name in enumerate(run.facts(CHOOSE).get("sources") or ()) if index not in ended}
 
 
 def _is_due(name: str, now: datetime) -> bool:

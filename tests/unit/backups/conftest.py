@@ -111,6 +111,7 @@ def steps(
     # The evidence lies in another bucket, whose keys begin otherwise.
     monkeypatch.setattr("platform_ops.backups.witness.ObjectStoreHook", lambda: store)
     monkeypatch.setattr("platform_ops.backups.keys.BaseHook.get_connection", made.connection)
+    monkeypatch.setattr("platform_ops.backups.steps.AirflowApi", lambda: SimpleNamespace(runs=lambda _: ()))
     for module in CLOCKS:
         monkeypatch.setattr(f"platform_ops.backups.{module}.datetime", since(NOW))
     made.enter("tree")

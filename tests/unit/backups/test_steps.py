@@ -1,5 +1,6 @@
 """The steps of back_up_sources but verification, on a store in memory."""
 
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,8 @@ from platform_ops.backups.drill_steps import ChooseDrills, RequireProofs
 from platform_ops.backups.errors import Contradiction, NotProven
 from platform_ops.backups.points import MANIFEST, point_id
 from platform_ops.backups.steps import (
+    CHOOSE,
+    PRUNE,
     CheckPolicy,
     ChooseSources,
     CopySource,
@@ -27,6 +30,31 @@ def test_all_that_is_due_is_chosen(steps: Steps) -> None:
     assert steps.run(ChooseSources)["facts"]["sources"] == ["other", "tree"]
     steps.back_up()
     assert steps.run(ChooseSources)["facts"]["sources"] == ["other"]
+
+
+def test_what_another_run_is_at_work_on_is_left_to_it(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("slow", "waiting", "done"):
+        steps.enter(name)
+    report = {"facts": {"sources": ["slow", "done", "waiting"]}}
+    tasks = (
+        TaskRecord(CHOOSE, "success", NOW, NOW, 1, report),
+        TaskRecord("back_up_source.copy_source", "running", NOW, None, 1, None, map_index=0),
+        TaskRecord(PRUNE, None, None, None, 0, None, map_index=0),
+        TaskRecord(PRUNE, "upstream_failed", None, NOW, 0, None, map_index=1),
+    )
+    runs = [RunRecord("a_dag", name, "running", None, NOW, NOW, None, {}, ()) for name in ("r1", "r0")]
+    ended = RunRecord("a_dag", "old", "failed", None, NOW, NOW, NOW, {}, tasks)
+
+    def run(dag_id: str, run_id: str) -> RunRecord:
+        assert (dag_id, run_id) == ("a_dag", "r0")
+        return replace(runs[1], tasks=tasks)
+
+    api = SimpleNamespace(runs=lambda _: (*runs, ended), run=run)
+    monkeypatch.setattr("platform_ops.backups.steps.AirflowApi", lambda: api)
+    report = steps.run(ChooseSources)
+    assert report["facts"] == {"sources": ["done", "tree"], "busy": ["slow", "waiting"]}
+    assert "still at work on slow, waiting" in report["summary"]
+    assert steps.run(ChooseSources, sources=["slow"])["facts"]["sources"] == ["slow"]
 
 
 def test_nothing_due_is_said(steps: Steps) -> None:
