@@ -35,39 +35,34 @@ def one_ahead(contexts: Iterable[AbstractContextManager[R]]) -> Generator[R]:
 
 def in_order(
     items: Iterable[A],
-    work: Callable[[A], Callable[[], R] | None],
-    otherwise: Callable[[A], R] | None = None,
+    work: Callable[[A], R],
     *,
+    ready: Callable[[A], R | None] = lambda _: None,
     workers: int = WORKERS,
 ) -> Iterator[R]:
-    """Yield a result for each item, in order; work that takes long is done in threads.
+    """Yield a result for each item, in order; the work is done in threads.
 
     The first error ends it: what has not begun by then is not begun.
 
-    :param work: returns what a thread is to do for an item; None where ``otherwise`` gives the result at once.
-    :param otherwise: not needed where every item has work.
+    :param ready: returns a result that takes no work; None for an item that has to be worked on.
     """
-    waiting: deque[Future[R] | A] = deque()
-
-    def result(one: Future[R] | A) -> R:
-        if isinstance(one, Future):
-            return one.result()
-        if otherwise is None:  # pragma: no cover
-            raise AssertionError("an item without work needs another way to its result")
-        return otherwise(one)
-
+    waiting: deque[Future[R] | R] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="in-order") as pool:
         try:
             for item in items:
-                task = work(item)
-                waiting.append(item if task is None else pool.submit(task))
-                while len(waiting) > _AHEAD * workers or (waiting and _is_ready(waiting[0])):
-                    yield result(waiting.popleft())
+                known = ready(item)
+                waiting.append(pool.submit(work, item) if known is None else known)
+                while len(waiting) > _AHEAD * workers or (waiting and _is_done(waiting[0])):
+                    yield _result(waiting.popleft())
             while waiting:
-                yield result(waiting.popleft())
+                yield _result(waiting.popleft())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _is_ready(one: object) -> bool:
+def _is_done(one: object) -> bool:
     return not isinstance(one, Future) or one.done()
+
+
+def _result(one: Future[R] | R) -> R:
+    return one.result() if isinstance(one, Future) else one

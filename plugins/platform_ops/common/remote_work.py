@@ -82,7 +82,6 @@ class Watch:
     def __init__(self, work: RemoteWork, handle: Handle) -> None:
         self.work = work
         self.handle = handle
-        self.detail = ""
         self._troubles = 0
 
     def look(self) -> Probe:

@@ -46,25 +46,24 @@ class RemoteWorkTrigger(BaseTrigger):
             try:
                 probe = await asyncio.to_thread(watch.look)
             except PlatformError:
-                yield self._event(watch.handle, "look")
+                yield self._event(watch.handle)
                 return
             self.handle = watch.handle
             if probe.state == "ended":
-                yield self._event(watch.handle, "ended")
+                yield self._event(watch.handle)
                 return
             if datetime.now(UTC) >= deadline:
-                yield self._event(watch.handle, "deadline")
+                yield self._event(watch.handle)
                 return
             await asyncio.sleep(pause)
 
-    def _event(self, handle: Handle, outcome: str) -> TriggerEvent:
+    def _event(self, handle: Handle) -> TriggerEvent:
         return TriggerEvent(  # type: ignore[no-untyped-call]
             {
                 "path": self.path,
                 "arguments": self.arguments,
                 "handle": handle,
                 "deadline": self.deadline,
-                "outcome": outcome,
             }
         )
 

@@ -2,7 +2,6 @@
 
 import itertools
 from datetime import UTC, datetime, timedelta
-from threading import Event
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from platform_ops.backups.contents import CYCLE, Stored, content_name, in_turn, keyed_hash, point_of, side_by_side
-from platform_ops.backups.in_order import in_order
 from platform_ops.backups.kinds.bucket_plan import is_same, line_of, meaning, plan, scratch_key, without
 from platform_ops.common.errors import Unreachable
 from platform_ops.systems.object_store.listing import parse_page
@@ -135,34 +133,6 @@ def test_what_is_there_is_paired_with_what_is_expected(expected: set[int], there
     assert [(int(one.name), size) for one, size in found] == [
         (number, number if number in there else None) for number in sorted(expected)
     ]
-
-
-def test_results_come_in_order_whatever_is_ready_first() -> None:
-    second_done = Event()
-
-    def work(number: int) -> Any:
-        if number == 3:
-            return None
-        return lambda: (second_done.wait(10) if number == 0 else second_done.set(), number)[1]
-
-    assert list(in_order(range(200), work, lambda number: number)) == list(range(200))
-
-
-def test_the_first_error_ends_it() -> None:
-    begun = []
-
-    def work(number: int) -> Any:
-        def task() -> int:
-            begun.append(number)
-            if number == 5:
-                raise ValueError("five")
-            return number
-
-        return task
-
-    with pytest.raises(ValueError, match="five"):
-        list(in_order(range(10**6), work, lambda number: number))
-    assert len(begun) < 200
 
 
 def page(inner: str) -> bytes:

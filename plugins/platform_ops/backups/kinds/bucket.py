@@ -100,8 +100,8 @@ class Bucket:
         key = None
         for one, line in in_order(
             self._planned(deposit, versions=state["versions"]),
-            lambda pair: None if pair[1] is not None else partial(self._copy, deposit, pair[0]),
-            lambda pair: pair,
+            lambda pair: self._copy(deposit, pair[0]),
+            ready=lambda pair: pair if pair[1] is not None else None,
         ):
             if line is None:
                 gone.append(one.key)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 
 from platform_ops.backups.contents import lines, open_content
@@ -76,7 +75,7 @@ class BucketTarget:
 
     def in_the_way(self, point: OpenPoint) -> Iterator[str]:
         """Yield the keys that are there: of all but an earlier try's, or where others may be, of what is restored."""
-        return filter(None, in_order(self._pairs(point), lambda pair: partial(self._foreign, *pair)))
+        return filter(None, in_order(self._pairs(point), lambda pair: self._foreign(*pair)))
 
     def _foreign(self, group: Group, found: list[Listed] | None) -> str:
         key, expected = group
@@ -87,7 +86,7 @@ class BucketTarget:
     def restore(self, point: OpenPoint) -> Written:
         """Write what is missing."""
         versions = covered = 0
-        for one in in_order(self._pairs(point), lambda pair: partial(self._restore_key, point, *pair)):
+        for one in in_order(self._pairs(point), lambda pair: self._restore_key(point, *pair)):
             versions, covered = versions + one.versions, covered + one.covered
         return Written(versions, covered)
 
@@ -122,7 +121,7 @@ class BucketTarget:
     def compare(self, point: OpenPoint) -> list[str]:
         """Return a sentence for each difference between the bucket and the point."""
         wrong = []
-        for said in in_order(self._pairs(point), lambda pair: partial(self._compare_key, *pair)):
+        for said in in_order(self._pairs(point), lambda pair: self._compare_key(*pair)):
             wrong += said
         return wrong
 

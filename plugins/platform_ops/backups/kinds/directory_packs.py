@@ -103,7 +103,7 @@ def pack(tree: Tree, files: Iterable[Found], store: Callable[[Callable[[Writer],
     :param store: has a pack written, and returns its name.
     """
     packed = Outcome()
-    for one in in_order(groups(files), lambda group: partial(_pack, tree, group, store), workers=PACKERS):
+    for one in in_order(groups(files), lambda group: _pack(tree, group, store), workers=PACKERS):
         packed.add(one)
     return packed
 
