@@ -27,8 +27,8 @@ from datetime import UTC, datetime
 from airflow.sdk import Param, dag, task_group
 
 from platform_ops.backups.names import LONGEST_STEP
+from platform_ops.backups.sources import source_names
 from platform_ops.backups.steps import CheckPolicy, ChooseSources, CopySource, PrunePoints, RecordEvidence, VerifyPoint
-from platform_ops.common.catalogue import NAME
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
 
@@ -51,7 +51,7 @@ def back_up_source(source: str) -> None:
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     is_paused_upon_creation=False,
-    # A run that is still copying lets the next one wait: two copies of one source would only compete.
+    # A run that is still copying makes the next one wait: two copies of one source would only compete.
     max_active_runs=1,
     # Two retries carry a copy over the restart of a store or a source; it begins anew.
     default_args=default_args(owner="platform-team", retries=2),
@@ -61,8 +61,10 @@ def back_up_source(source: str) -> None:
         "sources": Param(
             None,
             type=["null", "array"],
-            items={"type": "string", "pattern": f"^{NAME}$"},
-            description="The sources to back up now, by their names in the catalogue; empty means all that are due.",
+            items={"type": "string", "enum": source_names()},
+            # Airflow draws a list to choose from only where there are examples.
+            examples=source_names(),
+            description="The sources to back up now; empty means all that are due.",
         ),
     },
 )
