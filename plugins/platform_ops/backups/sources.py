@@ -82,8 +82,8 @@ def load_source(name: str) -> Source:
     :raises BadDocument: no such source, or its file is not in order.
     """
     document = CATALOGUE.entry(name)
-    store, kept, target = document["store"], document["retention"], document["target"]
-    restore = document.get("restore", {})
+    kept, target = document["retention"], document["target"]
+    store, restore = document.get("store", {}), document.get("restore", {})
     days = {name: int(kept.get(name, 0)) for name in ("daily", "weekly", "monthly", "yearly")}
     return Source(
         name=document["source"],

@@ -26,13 +26,14 @@ LARGEST_FILE = 256 * 1024
 DEEPEST = 40
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
-_TYPES = {
+TYPES = {
     "array": "a list",
     "boolean": "true or false",
     "integer": "a whole number",
     "object": "a block of fields",
     "string": "a text",
 }
+"""What a value should be, where its type has no description."""
 
 
 class BadDocument(Invalid):
@@ -175,7 +176,7 @@ def _explain(error: ValidationError) -> str:
 def _not_that(error: ValidationError) -> str:
     told = error.schema.get("description") if isinstance(error.schema, dict) else None
     if told is None and error.validator == "type":
-        told = _TYPES.get(str(error.validator_value))
+        told = TYPES.get(str(error.validator_value))
     return f"{error.instance!r:.100} is not {told}" if told else error.message
 
 
