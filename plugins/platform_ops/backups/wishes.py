@@ -35,7 +35,7 @@ class Wish:
     """What the form says.
 
     :param point: the point's name; None for the newest verified one.
-    :param as_of: of the newest verified one whose state is no younger; None for any time.
+    :param as_of: of the newest verified one of that time or before it; None for any time.
     :param subset: path below the source, or how keys begin; empty for all of it.
     :param overwrite: whether the target may hold something, which is kept.
     """
