@@ -231,7 +231,7 @@ def _old(time: timedelta) -> str:
 
 
 def _days(history: History, now: datetime) -> tuple[Day, ...]:
-    """Return the days up to now, each as long as a day and ending at the hour of now."""
+    """Return 24-hour slices ending at ``now``, the oldest first."""
     count = WINDOW // timedelta(days=1)
     sizes: dict[int, int] = {}
     slowest: dict[int, timedelta] = {}

@@ -59,7 +59,7 @@ class Points:
     """Where a source's points lie.
 
     :param hook: of the store, as the account of whoever asks.
-    :param told: called with the number of each run of plain bytes that are read back.
+    :param told: called with the size of each chunk of plain bytes as it passes.
     """
 
     hook: ObjectStoreHook
@@ -343,7 +343,10 @@ class Points:
         )
 
     def unmake(self, point: str) -> None:
-        """Delete that a point was verified, then its manifest: one without the other is none of our doing."""
+        """Delete the verification notes first and the manifest last.
+
+        A note without a manifest is then always somebody else's doing (``lost``).
+        """
         for name in (VERIFIED, SPOILT, MANIFEST):
             self.hook.remove(self.bucket, self.key(point, name))
 
