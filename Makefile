@@ -56,8 +56,9 @@ bench: setup real ## Measure against floors and peers, for an hour; prints figur
 	fi
 	PYTHONPATH=plugins:. $(PY) -m benchmarks $(if $(WRITE),--write $(WRITE))
 
-docs: setup ## Write docs/dags.md from the DAGs, and the tables of docs/connections.md from the rooms.
+docs: setup ## Write docs/dags.md from the DAGs, docs/catalogue-backups.md, and the tables of docs/connections.md.
 	PYTHONPATH=plugins $(PY) docs/generate.py
+	PYTHONPATH=plugins $(PY) docs/catalogue.py
 	PYTHONPATH=plugins $(PY) docs/permissions.py
 
 down: ## Stop the sandbox; PURGE=yes leaves what a fresh clone has.

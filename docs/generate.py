@@ -13,7 +13,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "dags.md"
 RUNBOOKS = "runbooks"
-CATALOGUES = {"service": "services", "source": "backups"}
+FROM_THE_CATALOGUE = {
+    "service": "a file in `include/services`",
+    "source": "a file in `include/backups`",
+    "sources": "files in `include/backups`",
+}
 HEAD = """\
 # DAGs
 
@@ -86,8 +90,8 @@ def _parameter(name: str, param: Any) -> str:
 
 def _allowed(name: str, schema: dict[str, Any]) -> str:
     # The catalogue grows without a change to the DAG, so its names are not part of the page.
-    if name in CATALOGUES:
-        return f"a file in `include/{CATALOGUES[name]}`"
+    if name in FROM_THE_CATALOGUE:
+        return FROM_THE_CATALOGUE[name]
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "pattern" in schema:

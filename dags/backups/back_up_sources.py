@@ -27,8 +27,8 @@ from datetime import UTC, datetime
 from airflow.sdk import Param, dag, task_group
 
 from platform_ops.backups.names import LONGEST_STEP
+from platform_ops.backups.sources import source_names
 from platform_ops.backups.steps import CheckPolicy, ChooseSources, CopySource, PrunePoints, RecordEvidence, VerifyPoint
-from platform_ops.common.catalogue import NAME
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
 
@@ -61,8 +61,10 @@ def back_up_source(source: str) -> None:
         "sources": Param(
             None,
             type=["null", "array"],
-            items={"type": "string", "pattern": f"^{NAME}$"},
-            description="The sources to back up now, by their names in the catalogue; empty means all that are due.",
+            items={"type": "string", "enum": source_names()},
+            # Airflow draws a list to choose from only where there are examples.
+            examples=source_names(),
+            description="The sources to back up now; empty means all that are due.",
         ),
     },
 )

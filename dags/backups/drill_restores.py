@@ -28,8 +28,8 @@ from airflow.sdk import Param, dag
 
 from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, RequireProofs
 from platform_ops.backups.names import LONGEST_STEP, RESTORE_QUEUE
+from platform_ops.backups.sources import source_names
 from platform_ops.backups.steps import RecordEvidence
-from platform_ops.common.catalogue import NAME
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
 
@@ -48,8 +48,10 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
         "sources": Param(
             None,
             type=["null", "array"],
-            items={"type": "string", "pattern": f"^{NAME}$"},
-            description="The sources to prove now, by their names in the catalogue; empty means the oldest drills.",
+            items={"type": "string", "enum": source_names()},
+            # Airflow draws a list to choose from only where there are examples.
+            examples=source_names(),
+            description="The sources to prove now; empty means those whose drills are oldest.",
         ),
         "at_most": Param(
             5,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docs import generate, permissions
+from docs import catalogue, generate, permissions
 from sandbox import connections
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,10 @@ def dags() -> list[Any]:
 
 def test_the_page_of_dags_is_what_the_generator_writes(dags: list[Any]) -> None:
     assert generate.PAGE.read_text() == generate.page(dags), "run `make docs`"
+
+
+def test_the_page_of_the_catalogue_is_what_the_generator_writes() -> None:
+    assert catalogue.PAGE.read_text() == catalogue.page(), "run `make docs`"
 
 
 def test_the_tables_of_permissions_are_those_of_the_rooms() -> None:

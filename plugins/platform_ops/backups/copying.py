@@ -30,7 +30,7 @@ def copy(
 
     :param point: must not exist yet; should another copy of this task be faster, its point is the result.
     :param key: of those who copy; kinds that share contents between points need it where the source is encrypted.
-    :param told: called with the number of each run of plain bytes.
+    :param told: called with the size of each chunk of plain bytes as it passes.
     """
     began, place = datetime.now(UTC), secrets.token_hex(4)
     points.hook.abort_uploads(points.bucket, points.key(point, ""))

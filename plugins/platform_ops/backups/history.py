@@ -7,6 +7,9 @@ from datetime import datetime
 
 from platform_ops.backups.proofs import Proof
 
+LISTED = 50
+"""So many points of a source are looked into, and listed, however old they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -23,8 +26,9 @@ class History:
     """The points of a source and its drills, the newest first.
 
     :param count: of all points, also of those that are not in ``points``.
-    :param points: those of the time that was asked for, and older ones down to the newest verified one.
-    :param spoilt: sentences about points whose manifest is none.
+    :param points: those of the time that was asked for, and older ones: down to the newest verified one, and as many
+        as are listed.
+    :param spoilt: sentences about points whose manifest is none, without those that are older than that.
     """
 
     count: int = 0

@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def one_ahead(contexts: Iterable[AbstractContextManager[R]]) -> Generator[R]:
-    """Enter each context while the one before it is in use; who does not go to the end closes the generator."""
+    """Enter each context while the one before it is in use; a caller that stops early must close the generator."""
     entered: deque[tuple[ExitStack, R]] = deque()
     try:
         for context in contexts:

@@ -46,7 +46,7 @@ class Ledger:
     def need(self, hashed: str, name: str = "") -> Stored | None:
         """Return the content with this hash and note that it is needed; None when there is none.
 
-        :param name: which one it must be; any without.
+        :param name: accept only the content of this name; empty accepts any.
         """
         with self._changed:
             return self._need(hashed, name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from platform_ops.backups.history import History, Kept
+from platform_ops.backups.history import LISTED, History, Kept
 from platform_ops.backups.proofs import Proof, last_proven
 from platform_ops.backups.sources import Source
 from platform_ops.common.words import span
@@ -80,10 +80,23 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedPoint:
+    """A point that can be named in the form of a restore.
+
+    :param proven_at: when a drill last proved it; None where none did in the time that was looked at.
+    """
+
+    kept: Kept
+    proven_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """Where one source stands.
 
     :param reasons: sentences about all that is not as it should be.
+    :param points: how many it has.
+    :param listed: the newest of them.
     :param last: its newest point, verified or not.
     :param proof: the newest drill that proved a point.
     :param exposed: age of the newest verified state: what would be lost now.
@@ -98,6 +111,7 @@ class Row:
     standing: Standing
     reasons: tuple[str, ...]
     points: int
+    listed: tuple[ListedPoint, ...]
     last: Kept | None
     proof: Proof | None
     proof_age: timedelta | None
@@ -135,6 +149,7 @@ def row(observed: Observed, now: datetime) -> Row:
         standing=found[0][0] if found else Standing.PROVEN,
         reasons=tuple(sentence for _, sentence in found),
         points=history.count,
+        listed=_listed(history),
         last=last,
         proof=proof,
         proof_age=now - proof.at if proof else None,
@@ -145,6 +160,14 @@ def row(observed: Observed, now: datetime) -> Row:
         growth=sizes[0] / sizes[-1] - 1 if len(sizes) > 1 and sizes[-1] else None,
         days=_days(history, now),
     )
+
+
+def _listed(history: History) -> tuple[ListedPoint, ...]:
+    proven: dict[str, datetime] = {}
+    for one in history.proofs:
+        if one.proven:
+            proven[one.point] = max(one.at, proven.get(one.point, one.at))
+    return tuple(ListedPoint(one, proven.get(one.point)) for one in history.points[:LISTED])
 
 
 def _measured(target: timedelta | None, last: timedelta | None, recent: Sequence[timedelta | None]) -> Measured:
@@ -208,7 +231,7 @@ def _old(time: timedelta) -> str:
 
 
 def _days(history: History, now: datetime) -> tuple[Day, ...]:
-    """Return the days up to now, each as long as a day and ending at the hour of now."""
+    """Return 24-hour slices ending at ``now``, the oldest first."""
     count = WINDOW // timedelta(days=1)
     sizes: dict[int, int] = {}
     slowest: dict[int, timedelta] = {}

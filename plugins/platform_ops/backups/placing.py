@@ -195,7 +195,7 @@ class Placement:
         return self.target.with_name(f"{self.target.name}.before-{self.mark}-{number}")
 
     def aside(self) -> list[Path]:
-        """Return where is kept what this run has found in the way."""
+        """Return the folders that hold what this run moved aside."""
         return list(takewhile(os.path.lexists, map(self._aside, count(1))))
 
     def forget(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from platform_ops.backups.retention import oldest, reached, soonest
+from platform_ops.backups.retention import oldest, reached
 from platform_ops.backups.sources import Source
 from platform_ops.common.words import span
 from platform_ops.systems.object_store.models import BucketRules
@@ -75,11 +75,11 @@ def _warnings(source: Source, store: BucketRules, recipients: Sequence[str] | No
         yield "Its points are stored unencrypted."
     elif len(recipients) == 1:
         yield "Only one key can read its points: when it is lost, so are they. Add a second holder's key."
-    lock = max(source.lock, store.lock or timedelta(0))
-    if lock > soonest(source):
+    kept = oldest(source)
+    if store.lock is not None and store.lock > kept:
         yield (
-            f"Bucket {source.bucket} locks for {_span(lock)}, and the retention lets points go sooner: until the lock "
-            "ends they take room as old versions."
+            f"Bucket {source.bucket} locks for {_span(store.lock)}, and points are kept for {_span(kept)} at most: "
+            "until the lock ends, what was deleted takes room as old versions."
         )
     if not store.versioning:
         yield f"Bucket {source.bucket} keeps no versions: what is overwritten is gone."

@@ -9,8 +9,8 @@ Fence, for two copies and two prunes of a source at once, each dying between any
   Where a claim names a point that is gone, nothing of that point and no content is deleted this time: of a copy that
   looked just before the manifest went, the claim is there to be seen.
 - A content goes only when no listed point needs it, and the point that stored it is complete, given up or gone.
-- What a manifest leaves out is deleted, so only those act here that were verified and did not change since: of another
-  point no leftovers go, and while there is one, no contents.
+- Whatever a manifest does not list is deleted. Therefore only manifests that are still the verified ones are used: a
+  doubtful point's leftovers stay, and while any point is doubtful no content is deleted.
 - A point without manifest goes when a newer one exists. It gets an empty manifest first, if it has none by then; so a
   copy that is still at work can't commit what is being deleted. Those stay for ``REMEMBERED``.
 """
@@ -196,7 +196,10 @@ def _name(one: Stored) -> str:
 
 
 class _Settled:
-    """Says whether the point that stored a content can't need it unless it lists it."""
+    """Says whether the point that stored a content is settled: complete, given up or gone.
+
+    Only its list then decides whether it needs the content.
+    """
 
     def __init__(self, points: Points, existing: Iterable[str]) -> None:
         self._points = points

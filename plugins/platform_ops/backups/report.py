@@ -11,7 +11,7 @@ import rfc8785
 
 from platform_ops.backups import proofs
 from platform_ops.backups.history import Kept
-from platform_ops.backups.overview import Day, Measured, Row, Standing
+from platform_ops.backups.overview import Day, ListedPoint, Measured, Row, Standing
 from platform_ops.common.errors import FailNow
 
 FORMAT = "platform-ops/backup-report/1"
@@ -81,6 +81,7 @@ def _row(row: Row) -> dict[str, Any]:
         "standing": row.standing.value,
         "reasons": list(row.reasons),
         "points": row.points,
+        "listed": [_listed(one) for one in row.listed],
         "last": row.last
         and {
             "point": row.last.point,
@@ -108,6 +109,8 @@ def _read_row(fields: Mapping[str, Any]) -> Row:
         standing=Standing(fields["standing"]),
         reasons=tuple(str(one) for one in fields["reasons"]),
         points=int(fields["points"]),
+        # A report that an earlier version made lists none.
+        listed=tuple(_read_listed(*one) for one in fields.get("listed", ())),
         last=last
         and Kept(str(last["point"]), _moment(last["state_at"]), int(last["stored_size"]), last["verified"] is True),
         proof=proof and proofs.from_dict(proof),
@@ -121,6 +124,17 @@ def _read_row(fields: Mapping[str, Any]) -> Row:
             Day(None if size is None else int(size), _span(rto), failed is True) for size, rto, failed in fields["days"]
         ),
     )
+
+
+def _listed(one: ListedPoint) -> list[object]:
+    kept, proven = one.kept, one.proven_at
+    at = kept.state_at.isoformat(timespec="seconds")
+    return [kept.point, at, kept.stored_size, kept.verified, proven and proven.isoformat(timespec="seconds")]
+
+
+def _read_listed(point: object, at: str, size: object, verified: object, proven: str | None) -> ListedPoint:
+    kept = Kept(str(point), _moment(at), int(str(size)), verified is True)
+    return ListedPoint(kept, None if proven is None else _moment(proven))
 
 
 def _measured(measured: Measured) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from platform_ops.backups.names import REPORT, RESTORE
-from platform_ops.backups.overview import Day, Measured, Row, Standing
+from platform_ops.backups.overview import Day, ListedPoint, Measured, Row, Standing
 from platform_ops.backups.progress import amount
 from platform_ops.backups.report import Report
 from platform_ops.common.words import Moment, moment, span, stamp
@@ -57,8 +57,22 @@ class MeasureCell:
 
 
 @dataclass(frozen=True, slots=True)
+class PagePoint:
+    """One point in the list of a source."""
+
+    name: str
+    state_at: Moment
+    verified: bool
+    proven_at: Moment | None
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
 class PageRow:
-    """One source on the page."""
+    """One source on the page.
+
+    :param unlisted: how many points are not in the list.
+    """
 
     name: str
     about: str
@@ -73,6 +87,8 @@ class PageRow:
     last: Moment | None
     point: str
     points: str
+    listed: tuple[PagePoint, ...]
+    unlisted: int
     size: str
     growth: str
     sizes: SmallChart
@@ -161,11 +177,18 @@ def page_row(row: Row, *, stale: bool = False) -> PageRow:
         last=moment(row.last.state_at) if row.last else None,
         point=row.last.point if row.last else "",
         points="" if unknown else "1 point" if row.points == 1 else f"{row.points} points",
+        listed=tuple(_point(one) for one in row.listed),
+        unlisted=row.points - len(row.listed),
         size="" if row.size is None else amount(row.size),
         growth="" if row.growth is None else f"{row.growth:+.1%} in 30 days",
         sizes=size_chart(row.days),
         drills=drill_chart(row.days, row.rto.target),
     )
+
+
+def _point(one: ListedPoint) -> PagePoint:
+    kept = one.kept
+    return PagePoint(kept.point, stamp(kept.state_at), kept.verified, moment(one.proven_at), amount(kept.stored_size))
 
 
 def size_chart(days: Sequence[Day]) -> SmallChart:

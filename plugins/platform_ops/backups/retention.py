@@ -109,13 +109,6 @@ def oldest(source: Source) -> timedelta:
     return max((count * longest for count, _, longest in _kept_of(source)), default=timedelta(0))
 
 
-def soonest(source: Source) -> timedelta:
-    """Return the age at which a verified point may go at the earliest."""
-    count, shortest, _ = next(_kept_of(source), (0, source.tier.every, timedelta(0)))
-    # Of several points of a period only the newest stays.
-    return count * shortest if shortest == source.tier.every else timedelta(0)
-
-
 def _kept_of(source: Source) -> Iterator[tuple[int, timedelta, timedelta]]:
     """Yield how many points are kept for each kind of period, the shortest first, and how far they lie apart."""
     for name, period in PERIODS.items():

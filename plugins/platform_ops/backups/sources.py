@@ -85,8 +85,8 @@ def load_source(name: str) -> Source:
     :raises BadDocument: no such source, or its file is not in order.
     """
     document = CATALOGUE.entry(name)
-    store, kept, target = document["store"], document["retention"], document["target"]
-    restore = document.get("restore", {})
+    kept, target = document["retention"], document["target"]
+    store, restore = document.get("store", {}), document.get("restore", {})
     tier = Tier(document["tier"])
     # What is copied hourly is wanted by the hour, for as long as somebody may take to notice.
     unsaid = {"hourly": HOURS} if tier is Tier.HOURLY else {}

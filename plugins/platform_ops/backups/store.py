@@ -8,6 +8,7 @@ copies of one task, the faster one's point stands, and the other adopts it.
 from __future__ import annotations
 
 import json
+from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from platform_ops.backups.errors import Corrupt, GivenUp, NoPoint
-from platform_ops.backups.history import History, Kept
+from platform_ops.backups.history import LISTED, History, Kept
 from platform_ops.backups.points import (
     CLAIM,
     DAMAGED,
@@ -58,7 +59,7 @@ class Points:
     """Where a source's points lie.
 
     :param hook: of the store, as the account of whoever asks.
-    :param told: called with the number of each run of plain bytes that are read back.
+    :param told: called with the size of each chunk of plain bytes as it passes.
     """
 
     hook: BucketHook
@@ -129,8 +130,19 @@ class Points:
         """
         body = self.hook.read(self.bucket, self.key(point, MANIFEST)) if is_point(point) else None
         if not body:
-            raise NoPoint(f"{self.source} has no point {point[:60]!r}.")
+            raise NoPoint(f"{self.source} has no point {point[:60]!r}. {self._nearest(point)}")
         return read_manifest(body, self.source, point), sha256(body)
+
+    def _nearest(self, point: str) -> str:
+        """Return the sentence about the points that exist just before and after one that does not."""
+        names = sorted(self.all())
+        at = bisect(names, point)
+        near = ", ".join(names[max(at - 2, 0) : at + 2])
+        return (
+            f"The nearest are {near}; the page Backups lists them."
+            if near
+            else "It has none: run back_up_sources first."
+        )
 
     def commit(self, manifest: Manifest) -> tuple[Manifest, str]:
         """Write the manifest, which makes the point exist; return the one that stands, and its sha256.
@@ -202,18 +214,23 @@ class Points:
         return sorted((name for name in names if is_point(name)), reverse=True)
 
     def history(self, since: datetime) -> History:
-        """Return what there is of the source: of the points since a time their sizes, of older ones only the newest.
+        """Return what there is of the source: the points since a time, and of older ones as many as are listed.
 
         A point costs one listing; those that are looked into, one more and their manifest.
         """
         existing, kept, spoilt = self.all(), list[Kept](), list[str]()
         for point in existing:
-            if point_time(point) < since and any(one.verified for one in kept):
+            older = point_time(point) < since and any(one.verified for one in kept)
+            if older and len(kept) >= LISTED:
                 break
             try:
                 manifest, _ = self.manifest(point)
+            except NoPoint:
+                # Pruned since it was listed.
+                continue
             except BadManifest as error:
-                spoilt.append(str(error))
+                if not older:
+                    spoilt.append(str(error))
                 continue
             kept.append(Kept(point, manifest.state_at, manifest.stored_size, self.has(point, VERIFIED)))
         return History(len(existing), tuple(kept), tuple(self.proofs(since)), tuple(spoilt))
@@ -334,7 +351,10 @@ class Points:
         )
 
     def unmake(self, point: str) -> None:
-        """Delete that a point was verified, then its manifest: one without the other is none of our doing."""
+        """Delete the verification notes first and the manifest last.
+
+        A note without a manifest is then always somebody else's doing (``lost``).
+        """
         for name in (VERIFIED, SPOILT, MANIFEST):
             self.hook.remove(self.bucket, self.key(point, name))
 

@@ -120,7 +120,7 @@ class CountingWriter:
 
 
 class Limited:
-    """Writes on as much as there can be: a few stored bytes can unpack to more than any disk holds.
+    """Passes on at most ``most`` bytes: a few stored bytes could unpack to more than any disk holds.
 
     :raises Undecipherable: there is more.
     """

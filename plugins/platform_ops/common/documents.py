@@ -1,8 +1,14 @@
-"""The one reader of catalogue files: strict YAML, checked against a JSON Schema, errors with file, line and field."""
+"""The one reader of catalogue files: strict YAML, checked against a JSON Schema, errors with file, line and field.
+
+In our schemas the ``description`` of a type ends the sentence "… is not …"; beside a ``$ref`` it says what a field is
+for.
+"""
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from datetime import timedelta
 from functools import cache, lru_cache
 from pathlib import Path
@@ -12,13 +18,22 @@ from platform_ops.common.errors import Invalid
 from platform_ops.common.settings import include
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from jsonschema.exceptions import ValidationError
 
 LARGEST_FILE = 256 * 1024
 DEEPEST = 40
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+TYPES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "object": "a block of fields",
+    "string": "a text",
+}
+"""What a value should be, where its type has no description."""
 
 
 class BadDocument(Invalid):
@@ -45,7 +60,8 @@ def _checked(path: Path, text: str, schema: Path) -> Mapping[str, Any]:
     errors = sorted(_validator(schema).iter_errors(value), key=lambda error: list(error.path))
     if errors:
         lines = [f"{path.name}, line {_line_of(node, error)}: {_explain(error)}" for error in errors]
-        raise BadDocument("; ".join(lines) + f". Correct {path.name} and start again.")
+        # Of several missing fields there is an error for each, and one sentence.
+        raise BadDocument("; ".join(dict.fromkeys(lines)) + f". Correct {path.name} and start again.")
     return cast("Mapping[str, Any]", value)
 
 
@@ -133,7 +149,7 @@ def _scalar(node: Any, path: Path, line: int) -> Any:
     text: str = node.value
     if node.style is None and text in ("true", "false"):
         return text == "true"
-    if node.style is None and text.isascii() and text.isdigit() and (text == "0" or text[0] != "0"):
+    if node.style is None and _WHOLE.fullmatch(text):
         return int(text)
     return text
 
@@ -145,23 +161,63 @@ def _line_of(node: Any, error: ValidationError) -> int:
             node = node.value[step]
         else:
             node = next(value for key, value in node.value if key.value == step)
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
-        for key, _ in node.value:
-            if key.value not in known:
-                return int(key.start_mark.line) + 1
+    if error.validator == "additionalProperties":
+        unknown = _unknown(error)
+        return next(int(key.start_mark.line) for key, _ in node.value if key.value in unknown) + 1
     return int(node.start_mark.line) + 1
 
 
 def _explain(error: ValidationError) -> str:
     field = _dotted(error.absolute_path) or "the document"
-    if (
-        isinstance(error.schema, dict)
-        and error.validator in ("pattern", "not", "const", "minItems")
-        and "description" in error.schema
-    ):
-        return f"{field}: {error.instance!r} is not {error.schema['description']}"
-    return f"{field}: {error.message}"
+    explain = _SENTENCES.get(str(error.validator), _not_that)
+    return f"{field}: {explain(error)}"
+
+
+def _not_that(error: ValidationError) -> str:
+    told = error.schema.get("description") if isinstance(error.schema, dict) else None
+    if told is None and error.validator == "type":
+        told = TYPES.get(str(error.validator_value))
+    return f"{error.instance!r:.100} is not {told}" if told else error.message
+
+
+def _nothing_known(error: ValidationError) -> str:
+    known, unknown = _known(error), _unknown(error)
+    nearest = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
+    asked = [f"{name} (do you mean {near[0]}?)" if near else name for name, near in nearest.items()]
+    return f"has no field {', '.join(asked)}; known are {', '.join(known) or 'none'}"
+
+
+def _missing(error: ValidationError) -> str:
+    names = [name for name in cast("list[str]", error.validator_value) if name not in _fields(error)]
+    return f"needs {', '.join(names)}"
+
+
+def _alone(error: ValidationError) -> str:
+    needs = cast("dict[str, list[str]]", error.validator_value)
+    found = _fields(error)
+    pairs = [(name, other) for name in needs if name in found for other in needs[name]]
+    return ", ".join(f"{name} needs {other} beside it" for name, other in pairs if other not in found)
+
+
+_SENTENCES: Mapping[str, Callable[[ValidationError], str]] = {
+    "additionalProperties": _nothing_known,
+    "dependentRequired": _alone,
+    "enum": lambda error: error.message,
+    "required": _missing,
+}
+
+
+def _known(error: ValidationError) -> list[str]:
+    return sorted(error.schema.get("properties", ()) if isinstance(error.schema, dict) else ())
+
+
+def _unknown(error: ValidationError) -> list[str]:
+    known = _known(error)
+    return [name for name in _fields(error) if name not in known]
+
+
+def _fields(error: ValidationError) -> dict[str, Any]:
+    return cast("dict[str, Any]", error.instance)
 
 
 def _dotted(path: Iterable[str | int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,7 +58,10 @@ def good(name: str = "web", **changes: Any) -> Observed:
     points = [
         kept(day * DAY + 9 * HOUR, 40_000_000_000 - day * 700_000_000 + day % 3 * 10_000_000) for day in range(30)
     ]
-    proofs = [proof(day * DAY + 6 * HOUR, rto=(4 + day % 5) * MINUTE) for day in range(0, 30, 3)]
+    proofs = [
+        replace(proof(day * DAY + 6 * HOUR, rto=(4 + day % 5) * MINUTE), point=points[day].point)
+        for day in range(0, 30, 3)
+    ]
     return Observed(name, source(name, **changes), history(points, proofs))
 
 

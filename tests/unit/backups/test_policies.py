@@ -51,7 +51,6 @@ def test_what_contradicts_itself_stops(changed, fields, rules: BucketRules, reci
         ({}, BucketRules(False, None, None), BOTH, "keeps no versions"),
         ({"rpo": timedelta(hours=2), "tier": Tier.NIGHTLY}, SOUND, BOTH, "its target of 2 h for lost data is missed"),
         ({"rpo": timedelta(hours=1), "tier": Tier.HOURLY}, SOUND, BOTH, "its target of 1 h for lost data is missed"),
-        ({"lock": days(8)}, BucketRules(True, days(8), None), BOTH, "take room as old versions"),
         ({}, BucketRules(True, days(3650), None), BOTH, "locks for 3650 d"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform_ops.backups.overview import Day, Standing
+from platform_ops.backups.history import LISTED, History
+from platform_ops.backups.overview import Day, Observed, Standing, row
 from platform_ops.backups.proofs import read_proof
 from platform_ops.backups.report import BadReport, Report, as_dict, read, write
 from platform_ops.backups.report_page import HEIGHT, drill_chart, page_row, page_values, size_chart, tone
-from tests.unit.backups.made import DAY, HOUR, MINUTE, NOW, every_kind
+from tests.unit.backups.made import DAY, HOUR, MINUTE, NOW, every_kind, history, kept, proof, source
 
 PLACES = {"airflow": "http://airflow.test", "address": "http://airflow.test/platform-ops/backups"}
 
@@ -25,6 +27,7 @@ def test_a_stored_report_is_read_as_it_was() -> None:
     assert as_dict(again) == as_dict(report)
     assert [row.standing for row in again.rows] == [row.standing for row in report.rows]
     assert again.rows[-1].days == report.rows[-1].days
+    assert again.rows[-1].listed == report.rows[-1].listed != ()
     assert again.at == report.at
 
 
@@ -95,6 +98,31 @@ def test_a_source_that_can_not_be_read_is_not_called_never_proven() -> None:
     assert (rows["orders"].proof_age, rows["orders"].points) == ("never", "1 point")
     assert (rows["slow"].rto.last, rows["slow"].rto.over) == ("4 min", True)
     assert rows["archive"].growth == "+102.8% in 30 days"
+
+
+def test_the_points_of_a_source_are_listed_the_newest_first() -> None:
+    points, proofs = [kept(9 * HOUR, 2000), kept(33 * HOUR, verified=False)], [proof(6 * HOUR), proof(8 * HOUR)]
+    proofs = [replace(one, point=points[0].point) for one in proofs]
+    found = page_row(row(Observed("web", source(), History(7, tuple(points), tuple(proofs))), NOW))
+    assert [(one.name, one.verified, one.size) for one in found.listed] == [
+        (points[0].point, True, "2.0 KiB"),
+        (points[1].point, False, "1000 B"),
+    ]
+    assert [one.proven_at and one.proven_at.words for one in found.listed] == ["2026-11-25 03:17:13", None]
+    assert found.unlisted == 5
+
+
+def test_of_very_many_points_the_newest_are_listed() -> None:
+    points = [kept(hour * HOUR) for hour in range(LISTED + 9)]
+    found = row(Observed("web", source(), history(points, [])), NOW)
+    assert [one.kept for one in found.listed] == points[:LISTED]
+
+
+def test_a_report_of_an_earlier_version_lists_no_points() -> None:
+    document = as_dict(every_kind())
+    for fields in document["sources"]:
+        del fields["listed"]
+    assert {one.listed for one in read(document).rows} == {()}
 
 
 def test_a_day_without_a_point_has_no_bar() -> None:

@@ -136,13 +136,32 @@ def proof(points: Points, age: timedelta, *, proven: bool = True) -> None:
     points.add_proof(point_id(at, "drill"), Proof(at, "p", "drill", proven, DAY, DAY))
 
 
-def test_the_history_goes_back_to_the_newest_verified_point(points: Points) -> None:
+def test_the_history_goes_back_to_the_newest_verified_point(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform_ops.backups.store.LISTED", 1)
     old = [make(points, 50 * DAY), make(points, 60 * DAY)]
     new = make(points, DAY, verified=False)
     since = datetime.now(UTC) - 30 * DAY
     found = points.history(since)
     assert (found.count, [one.point for one in found.points]) == (3, [new, old[0]])
     assert [one.verified for one in found.points] == [False, True]
+
+
+def test_the_history_lists_older_points_too_and_passes_over_those_without_a_manifest(
+    points: Points, store: MemoryStore
+) -> None:
+    made = [make(points, age * DAY) for age in (1, 50, 60, 70)]
+    store.objects[points.key(made[2], MANIFEST)] = b"{}"
+    found = points.history(datetime.now(UTC) - 30 * DAY)
+    assert (found.count, [one.point for one in found.points], found.spoilt) == (4, [made[0], made[1], made[3]], ())
+
+
+def test_a_point_that_is_pruned_while_it_is_listed_is_no_trouble(
+    points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [make(points, age * DAY) for age in (1, 2)]
+    monkeypatch.setattr(Points, "all", lambda _: [*made, point_id(datetime.now(UTC) - 3 * DAY, "gone")])
+    found = points.history(datetime.now(UTC) - 30 * DAY)
+    assert ([one.point for one in found.points], found.spoilt) == (made, ())
 
 
 def test_proofs_are_found_by_their_time_and_the_newest_proven_however_old(points: Points) -> None:

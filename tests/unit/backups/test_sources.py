@@ -1,13 +1,18 @@
 """The catalogue of sources: what is read, and what is refused with file, line and field."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from docs.catalogue import samples
 from platform_ops.approvals.policy import ApprovalPolicy
+from platform_ops.backups.kinds.table import KINDS
+from platform_ops.backups.policies import check
 from platform_ops.backups.sources import Tier, load_source, source_names
-from platform_ops.common.documents import BadDocument
+from platform_ops.common.documents import BadDocument, duration
+from platform_ops.systems.object_store.models import BucketRules
 from sandbox.processes import ROOT
 
 TREE = """\
@@ -44,6 +49,23 @@ def test_an_entry_is_read(catalogue: Path) -> None:
     assert (found.rpo, found.rto, found.drill_every) == (timedelta(days=2), timedelta(hours=1), timedelta(days=30))
     assert found.lock == timedelta(0)
     assert (found.production, found.approval) == ((), None)
+
+
+def test_where_points_are_stored_may_be_left_out(catalogue: Path) -> None:
+    enter(catalogue, "store: {}\n", "")
+    found = load_source("tree")
+    assert (found.store_connection, found.bucket) == ("backup_store", "backups")
+
+
+def test_what_is_left_out_is_what_the_schema_says(catalogue: Path) -> None:
+    enter(catalogue)
+    schema = json.loads((ROOT / "include" / "schemas" / "backup.schema.json").read_text())
+    store, kept = (schema["$defs"][name]["properties"] for name in ("store", "retention"))
+    found = load_source("tree")
+    assert found.store_connection == store["connection"]["default"]
+    assert found.bucket == store["bucket"]["default"]
+    assert found.drill_every == duration(schema["properties"]["drill_every"]["default"])
+    assert all(getattr(found.retention, name) == kept[name]["default"] for name in ("weekly", "monthly", "yearly"))
 
 
 def test_an_entry_says_what_is_production_and_who_may_approve(catalogue: Path) -> None:
@@ -105,3 +127,20 @@ def test_an_unknown_source_is_refused_with_those_known(catalogue: Path) -> None:
 @pytest.mark.parametrize("name", [path.stem for path in (ROOT / "include" / "backups").glob("*.yaml")])
 def test_the_sample_entries_are_in_order(name: str) -> None:
     assert load_source(name).name == name
+
+
+@pytest.mark.parametrize("name", samples())
+def test_the_samples_of_the_documentation_are_in_order(catalogue: Path, name: str) -> None:
+    (catalogue / f"{name}.yaml").write_text(samples()[name])
+    found = check(
+        load_source(name), BucketRules(versioning=True, lock=timedelta(days=28), expires=None), ["one", "two"]
+    )
+    assert (found.contradictions, found.warnings) == ((), ())
+
+
+def test_there_is_a_sample_of_each_kind_and_method(catalogue: Path) -> None:
+    for name, text in samples().items():
+        (catalogue / f"{name}.yaml").write_text(text)
+    found = {(source.kind, source.what.get("method")) for source in map(load_source, source_names())}
+    assert {kind for kind, _ in found} == set(KINDS)
+    assert {method for kind, method in found if kind == "postgres"} == {"logical", "physical"}

@@ -110,6 +110,16 @@ def test_a_spoilt_report_is_none(airflow, report):
     assert newest_report(airflow.api).report is None
 
 
+def test_every_point_of_a_source_is_listed_by_its_name(person, airflow):
+    airflow.found = [run("a", fresh())]
+    text = person.get("/backups").text
+    listed = text.partition("<summary>Points of archive</summary>")[2].partition("</details>")[0]
+    assert listed.count("<code>") == 30
+    assert "20261125T001713Z-0123abcd</code> <span>as of <time" in listed
+    assert listed.count(">verified<") == 30
+    assert (listed.count("proven <time"), listed.count("not proven in 30 days")) == (10, 20)
+
+
 def test_inside_airflow_it_shows_its_own_address_and_opens_nothing_in_the_frame(person, airflow):
     airflow.found = [run("a", fresh())]
     text = person.get("/backups?embedded=1").text

@@ -34,10 +34,11 @@ class NotDecrypted(Refused):
 
 
 class AirflowInstallation(Postgres):
-    """Airflow's database, and its secrets beside: the dump holds them for its Fernet key only, which it does not hold.
+    """Airflow's database, with its secrets beside it.
 
-    They leave the task encrypted by age or not at all. Comparisons name connections and variables, never what is in
-    them. What a secrets backend holds is not Airflow's, and not in here.
+    In the dump the secrets are encrypted with Airflow's Fernet key, and the dump does not contain that key. Those
+    beside it leave the task encrypted by age or not at all. Comparisons name connections and variables, never what is
+    in them. What a secrets backend holds is not Airflow's, and not in here.
     """
 
     def __init__(self, source: Source) -> None:

@@ -24,7 +24,10 @@ OBJECTS = "objects.jsonl"
 Group = tuple[str, list[Line]]
 """A key of a point with its versions, the newest first; none for a key that only the bucket has."""
 Pair = tuple[Group, list[Listed] | None]
-"""A group with what the bucket has; None where it is called otherwise there, and was not listed in turn."""
+"""A group with what the bucket has.
+
+None when the key is stored under a mapped name, so it has to be listed separately.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,11 @@ class BucketTarget:
         return Selection(objects, size)
 
     def in_the_way(self, point: OpenPoint) -> Iterator[str]:
-        """Yield the keys that are there: of all but an earlier try's, or where others may be, of what is restored."""
+        """Yield the keys in the way.
+
+        If nothing else may be in the bucket: every key that holds more than an earlier try of this restore wrote.
+        Otherwise: every key to be restored that already exists.
+        """
         return filter(None, in_order(self._pairs(point), lambda pair: self._foreign(*pair)))
 
     def _foreign(self, group: Group, found: list[Listed] | None) -> str:
@@ -174,7 +181,10 @@ class BucketTarget:
                     yield key, versions
 
     def _pairs(self, point: OpenPoint) -> Iterator[Pair]:
-        """Pair the keys of a point with those of the bucket; both come by key, and what is written is behind both."""
+        """Pair the keys of a point with those of the bucket.
+
+        Both are sorted by key; objects written meanwhile have keys already passed.
+        """
         below = "" if self._alone else self._prefix
         listed = self._hook.versions(self._bucket, below, all_versions=self.versions)
         there = _by_key(one for one in listed if not (self._mapped and one.key.startswith(MAPPED)))

@@ -164,7 +164,7 @@ def entry_of(path: str, seen: os.stat_result) -> Entry:
 
 
 def header(path: str, seen: os.stat_result, kind: bytes, to: str = "") -> tarfile.TarInfo:
-    """Make it of one look at the file: a second one may find something else."""
+    """Return a tar header made from one ``stat``: a second one might describe another file."""
     info = tarfile.TarInfo(path)
     # Names of people differ between machines; numbers are what the file system keeps.
     info.mode, info.uid, info.gid = stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid

@@ -75,7 +75,7 @@ class Cluster:
     def create(self, superuser: str) -> None:
         """Make it, empty.
 
-        :param superuser: the role that owns it; as in the server whose roles come into it, which knows it by this name.
+        :param superuser: the role that owns it: the name that role has on the server whose roles are restored.
         :raises ClusterFailed: initdb said no.
         """
         self._check_path()

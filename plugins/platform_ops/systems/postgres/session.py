@@ -221,9 +221,10 @@ def try_replication(server: Server) -> None:
 
 
 def _is_end(error: Any) -> bool:
-    """Say whether the server went away: what it answers has a code (class 57P is its own end), what psycopg2 says not.
+    """Say whether the server went away.
 
-    ``closed`` is not set before the next use, and the error of an end is now an OperationalError, now none.
+    A server's answer carries a code (57P: it is shutting down; 08: connection lost); an error of psycopg2 itself has
+    none. ``closed`` is set only at the next use, and the error class varies.
     """
     import psycopg2
 
