@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -135,25 +135,14 @@ class Repository:
         if self._folder:
             self._folder.cleanup()
 
-    def _git(self, *arguments: str, stdin: str | None = None, accept: Sequence[int] = (0,)) -> str:
-        return self._run(*arguments, stdin=stdin, accept=accept)[1]
+    def _git(self, *arguments: str, stdin: str | None = None) -> str:
+        return git(self._path, arguments, what=self.address, environment=self._environment, stdin=stdin).stdout
 
     @property
     def _path(self) -> Path:
         if self._folder is None:
             raise RuntimeError("Open the repository with `with` first.")
         return Path(self._folder.name)
-
-    def _run(self, *arguments: str, stdin: str | None = None, accept: Sequence[int] = (0,)) -> tuple[int, str]:
-        done = git(
-            self._path,
-            arguments,
-            what=self.address,
-            environment=self._environment,
-            stdin=stdin,
-            accept=accept,
-        )
-        return done.returncode, done.stdout
 
     def branches(self) -> dict[str, str]:
         """Return the head of every branch."""
@@ -244,8 +233,9 @@ class Repository:
         """Say whether ``newer`` contains ``older`` (a commit contains itself); both must have been fetched."""
         if older == newer:
             return True
-        code, _ = self._run("merge-base", "--is-ancestor", older, newer, accept=(0, 1))
-        return code == 0
+        done = git(self._path, ["merge-base", "--is-ancestor", older, newer], what=self.address,
+                   environment=self._environment, accept=(0, 1))  # fmt: skip
+        return done.returncode == 0
 
     def read(self, revision: str, path: str) -> str:
         """Return a text file at a revision.
