@@ -7,12 +7,13 @@ FROM ${BASE_IMAGE}
 ARG APP_HOME=/opt/airflow
 WORKDIR ${APP_HOME}
 
-# PostgreSQL's programs, by which its backups are made and proven: of the newest server's version, from the base's Debian
-# or, where the base knows that too, from apt.postgresql.org. A cluster of the system's own is neither made nor started.
+# git, by which releases and backups of repositories are made. PostgreSQL's programs, by which its backups are made and
+# proven: of the newest server's version, from the base's Debian or, where the base knows that too, from
+# apt.postgresql.org. A cluster of the system's own is neither made nor started.
 ARG POSTGRES=15
 USER root
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends postgresql-common \
+    && apt-get install --yes --no-install-recommends git postgresql-common \
     && sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
     && apt-get install --yes --no-install-recommends postgresql-${POSTGRES} \
     && rm -rf /var/lib/apt/lists/*

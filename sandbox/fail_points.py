@@ -14,13 +14,26 @@ from platform_ops.common.fail_points import REACHED, STAGES
 from sandbox.processes import ROOT, SandboxError
 
 PLUGINS = ROOT / "plugins" / "platform_ops"
-SAFE = ("GET", "HEAD", "OPTIONS")
+ROOMS = ("systems", "upkeep", "web")
+"""Folders that talk to systems; the others do so through the rooms' methods, called like anything else."""
+CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 SENDERS = ("call", "json", "request", "urlopen")
 """Methods that take the HTTP method first: HttpApi, httpx and urllib3."""
-VERBS = ("post", "put", "patch", "delete", "create", "save", "remove", "make_bucket", "move")
-STARTS = ("create_", "patch_", "replace_", "delete_", "put_", "fput_", "remove_", "set_bucket_", "set_object_", "copy_")
-"""What the clients of GitLab, Kubernetes and S3 call their changing methods."""
-GIT = ("git", "_git", "_run")
+SENDERS_IN_ROOMS = (*SENDERS, "stream", "_execute")
+"""... and those whose name means something else elsewhere: httpx and minio."""
+VERBS = (
+    "post", "put", "patch", "delete", "send", "create", "save", "remove", "make_bucket", "move",
+    "merge", "rebase", "approve", "cancel", "play", "trigger", "protect", "archive",
+)  # fmt: skip
+STARTS = (
+    "create_", "patch_", "replace_", "delete_", "put_", "fput_", "remove_", "set_bucket_", "set_object_", "copy_",
+    "compose_", "append_", "upload_", "complete_", "abort_", "enable_", "disable_",
+)  # fmt: skip
+"""What httpx and the clients of GitLab, Kubernetes and S3 call their changing methods, with or without a ``_``."""
+OWN = ("self", "super()", "hook", "self.hook", "self._hook")
+"""How a room names its own hook, whose marked methods anybody may call."""
+GIT = ("git", "_git")
+"""The git command, and the methods that hand their arguments on to it."""
 TRANSPORTS = ("http.py", "git_command.py")
 """Files of common/ through which every call goes, and that reach the points."""
 
@@ -58,46 +71,59 @@ def fail_points(root: Path = PLUGINS) -> tuple[FailPoint, ...]:
 
 def calls_without(root: Path = PLUGINS) -> tuple[str, ...]:
     """Return where something is changed outside a method marked with ``@changes`` or ``@asks``."""
+    trees = {path: ast.parse(path.read_text()) for path in sorted(root.rglob("*.py"))}
+    marked = {one.name for tree in trees.values() for one in _functions(tree) if _mark(one) is not None}
     return tuple(
-        f"{path.relative_to(root.parent)}:{line}: {ast.unparse(call)[:100]}"
-        for path in sorted(root.rglob("*.py"))
+        f"{path.relative_to(root.parent)}:{call.lineno}: {ast.unparse(call)[:100]}"
+        for path, tree in trees.items()
         if path.name not in TRANSPORTS
-        for line, call in _unmarked(ast.parse(path.read_text()), is_hook=path.name == "hook.py")
-        if not _is_own(call, path)
+        for call in _unmarked(tree)
+        if _changes(call, in_room=path.relative_to(root).parts[0] in ROOMS) and not _is_own(call, marked)
     )
 
 
-def _unmarked(tree: ast.AST, *, is_hook: bool) -> Iterator[tuple[int, ast.Call]]:
+def _unmarked(tree: ast.AST) -> Iterator[ast.Call]:
+    """Yield the calls outside marked methods; a decorator declares, and who calls ``_git`` is looked at instead."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef) and _mark(node) is not None:
+        if isinstance(node, ast.FunctionDef) and (_mark(node) is not None or node.name in GIT):
             continue
-        if isinstance(node, ast.Call) and _changes(node, is_hook=is_hook):
-            yield node.lineno, node
-        yield from _unmarked(node, is_hook=is_hook)
+        if node in getattr(tree, "decorator_list", ()):
+            continue
+        if isinstance(node, ast.Call):
+            yield node
+        yield from _unmarked(node)
 
 
-def _changes(call: ast.Call, *, is_hook: bool) -> bool:
+def _changes(call: ast.Call, *, in_room: bool) -> bool:
     function = call.func
     name = getattr(function, "attr", getattr(function, "id", ""))
     if name in GIT:
-        return any(isinstance(part, ast.Constant) and part.value == "push" for part in ast.walk(call))
+        return _pushes(call)
     if not isinstance(function, ast.Attribute):
         return False
-    if name in SENDERS and (call.args or call.keywords):
+    if name in (SENDERS_IN_ROOMS if in_room else SENDERS) and (call.args or call.keywords):
         method = call.args[0] if call.args else next((one.value for one in call.keywords if one.arg == "method"), None)
         # A method that is not written out could be any.
-        return not (isinstance(method, ast.Constant) and method.value in SAFE)
+        return not isinstance(method, ast.Constant) or str(method.value).upper() in CHANGING
     # python-gitlab's update names the object; a dictionary's takes one argument.
-    verb = name in VERBS or name.startswith(STARTS) or (name == "update" and len(call.args) > 1)
-    return is_hook and verb
+    verb = name in VERBS or name.lstrip("_").startswith(STARTS) or (name == "update" and len(call.args) > 1)
+    return in_room and verb
 
 
-def _is_own(call: ast.Call, path: Path) -> bool:
+def _pushes(call: ast.Call) -> bool:
+    """Tell whether git may push: it is told to, or what it is told to do is not written out."""
+    words = [word for part in call.args for word in (part.elts if isinstance(part, ast.List | ast.Tuple) else [part])]
+    # The function takes the folder first, the methods know theirs.
+    command = words[1:] if isinstance(call.func, ast.Name) else words
+    if not (command and isinstance(command[0], ast.Constant)):
+        return True
+    return any(isinstance(word, ast.Constant) and word.value == "push" for word in command)
+
+
+def _is_own(call: ast.Call, marked: set[str]) -> bool:
     """Tell whether a method is called that is marked itself."""
     function = call.func
-    if not (isinstance(function, ast.Attribute) and ast.unparse(function.value) == "self"):
-        return False
-    return any(one.name == function.attr and _mark(one) for one in _functions(ast.parse(path.read_text())))
+    return isinstance(function, ast.Attribute) and function.attr in marked and ast.unparse(function.value) in OWN
 
 
 def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:

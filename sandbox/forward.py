@@ -75,6 +75,9 @@ def _has_body(scope: Scope) -> bool:
 async def _sent(receive: Receive) -> AsyncIterator[bytes]:
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            # Ending here would make a whole upload of half a chunked one; raising breaks the connection to the server.
+            raise httpx.ReadError("The client went away in the middle of its request.")
         yield message.get("body", b"")
         if not message.get("more_body"):
             return

@@ -26,7 +26,8 @@ from datetime import UTC, datetime
 
 from airflow.sdk import dag
 
-from platform_ops.backups.report_steps import RecordReport, WriteReport
+from platform_ops.backups.report_steps import WriteReport
+from platform_ops.backups.steps import RecordEvidence
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
 
@@ -46,7 +47,7 @@ def report_backups() -> None:
     write_report = WriteReport(task_id="write_report")
     # Callers that wait for the run get the report.
     write_report.returns_dag_result = True
-    record_evidence = RecordReport(task_id="record_evidence").as_teardown()
+    record_evidence = RecordEvidence(task_id="record_evidence").as_teardown()
 
     write_report >> record_evidence
 

@@ -26,8 +26,9 @@ from __future__ import annotations
 from airflow.sdk import Param, dag
 
 from platform_ops.backups.names import LONGEST_STEP, RESTORE_QUEUE
-from platform_ops.backups.restore_steps import ApproveRestore, CompareRestore, PlanRestore, RecordRestore, RestorePoint
+from platform_ops.backups.restore_steps import ApproveRestore, CompareRestore, PlanRestore, RestorePoint
 from platform_ops.backups.sources import source_names
+from platform_ops.backups.steps import RecordEvidence
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
 
@@ -87,7 +88,7 @@ def restore_backup() -> None:
     compare_restore = CompareRestore(
         task_id="compare_restore", pool="backups", queue=RESTORE_QUEUE, execution_timeout=LONGEST_STEP
     )
-    record_evidence = RecordRestore(task_id="record_evidence").as_teardown()
+    record_evidence = RecordEvidence(task_id="record_evidence").as_teardown()
     # Callers that wait for the run get these facts.
     record_evidence.returns_dag_result = True
 

@@ -1,10 +1,11 @@
 """
 ### What it does
 
-Closes what Airflow left open. A release ends with two last steps, which store its evidence and tell GitLab. Airflow can
-end a run without them: a person sets their states, their retries end while a system is away, tasks are cleared without
-what follows them. This DAG finds such runs among the releases that have ended, stores their evidence, and ends their
-commit status and their deployment, with the reason. A run that goes on is left alone.
+Closes what Airflow left open. Every run ends with last steps, which store its evidence; those of a release tell GitLab
+too. Airflow can end a run without them: it meets `dagrun_timeout`, a person sets their states, their retries end while
+a system is away, tasks are cleared without what follows them. This DAG finds such runs among those that have ended, of
+every DAG, and stores their evidence with the reason; of releases it also ends the commit status and the deployment. A
+run that goes on is left alone.
 
 ### When it runs
 
@@ -13,7 +14,7 @@ Every ten minutes. A person may start it with `dry_run`, which shows what is ope
 ### What it changes
 
 The evidence bucket: the document of each run that has none of its last end; none of the sweep itself. GitLab: commit
-statuses that such a run began and no newer run has taken over, and its deployments.
+statuses that such a release began and no newer run has taken over, and its deployments.
 
 ### When it fails
 

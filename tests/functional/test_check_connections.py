@@ -63,6 +63,7 @@ def changed(world: World, connection: str, **fields: str) -> Iterator[None]:
     about = {"connection_id": connection, "conn_type": before["conn_type"]}
     secret = {
         "gitlab_default": "GITLAB_RELEASE_TOKEN",
+        "gitops_default": "GITLAB_RELEASE_TOKEN",
         "harbor_default": "HARBOR_RELEASE_PASSWORD",
         "backup_store": "OBJECT_STORE_BACKUP_WRITER_SECRET_KEY",
     }
@@ -155,12 +156,18 @@ def test_an_address_that_does_not_answer(world: World, runs: Runs) -> None:
     assert "Check that it runs and that the connection's address is right" in report["summary"]
 
 
-def test_a_token_that_ends_soon_warns(world: World, runs: Runs) -> None:
-    with changed(world, "gitlab_default", password=new_token(world, "api", days=10)):
-        checked = Checked(runs, "gitlab_default")
+@pytest.mark.parametrize(
+    ("connection", "scope", "beside"),
+    [("gitlab_default", "api", {}), ("gitops_default", "write_repository", {"other repositories": "unknown"})],
+)
+def test_a_token_that_ends_soon_warns(
+    world: World, runs: Runs, connection: str, scope: str, beside: dict[str, str]
+) -> None:
+    with changed(world, connection, password=new_token(world, scope, days=10)):
+        checked = Checked(runs, connection)
     assert checked.state == "success"
-    assert checked.states("gitlab_default") == {"a credential that lasts": "expires"}
-    assert checked.table() == {"gitlab_default": "expires"}
+    assert checked.states(connection) == {"a credential that lasts": "expires"} | beside
+    assert checked.table() == {connection: "expires"}
 
 
 def test_a_missing_permission_is_named_with_what_to_do(world: World, runs: Runs) -> None:

@@ -2,8 +2,10 @@
 
 import json
 
+from jsonschema import Draft202012Validator
+
 from platform_ops.evidence.document import BUCKET
-from tests.functional.world import World, stopped
+from tests.functional.world import EVIDENCE, World, stopped
 
 SYSTEMS = ("object_store",)
 """Whose real servers this is run against too."""
@@ -23,9 +25,9 @@ def everything(world: World) -> dict[str, dict]:
     return {system: world.effects(system) for system in ("GITLAB", "JENKINS", "ARGOCD")}
 
 
-def documents(world: World, run: str) -> list[dict]:
+def documents(world: World, run: str, dag_id: str = "release_service") -> list[dict]:
     with world.object_store() as store:
-        keys = [found.object_name for found in store.list_objects(BUCKET, prefix=f"runs/release_service/{run}/")]
+        keys = [found.object_name for found in store.list_objects(BUCKET, prefix=f"runs/{dag_id}/{run}/")]
         return [json.loads(store.get_object(BUCKET, key).read()) for key in keys]
 
 
@@ -103,6 +105,21 @@ def test_evidence_that_could_not_be_stored_is_stored_later_and_told(world: World
     state, description = world.status("late-evidence", commit, "dev")
     assert state == "success"
     assert "released · evidence sha256 " in description
+    assert run not in rows(world.sweep())
+
+
+def test_the_evidence_of_other_dags_is_stored_later_too(world: World) -> None:
+    checks = world.runs("OPERATOR", "check_connections")
+    with stopped(world, "object_store"):
+        answer = checks.start({"connections": ["jenkins_default"]})
+        assert answer.status_code == 200, answer.text
+        run = str(answer.json()["dag_run_id"])
+        checks.wait(run)
+    closed = rows(world.sweep())[run]
+    assert (closed["dag"], closed["was_open"], closed["verdict"]) == ("check_connections", "evidence", "sound")
+    (document,) = documents(world, run, "check_connections")
+    Draft202012Validator(EVIDENCE).validate(document)
+    assert (document["subject"], document["late"][:8]) == ({"connections": ["jenkins_default"]}, "Airflow ")
     assert run not in rows(world.sweep())
 
 

@@ -56,6 +56,12 @@ def test_only_debians_packages_are_installed_as_root(instructions: list[tuple[st
     assert arguments(instructions, "RUN")[0].startswith("apt-get update ")
 
 
+def test_the_programs_our_code_runs_are_not_left_to_the_base(instructions: list[tuple[str, str]]) -> None:
+    as_root = arguments(instructions, "RUN")[0]
+    installed = " ".join(re.findall(r"apt-get install --yes --no-install-recommends ([^&]+)", as_root)).split()
+    assert installed == ["git", "postgresql-common", "postgresql-${POSTGRES}"]
+
+
 def test_no_secret_is_baked_in(instructions: list[tuple[str, str]]) -> None:
     for word in ("ARG", "ENV"):
         for rest in arguments(instructions, word):

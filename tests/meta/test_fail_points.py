@@ -42,12 +42,27 @@ def test_the_list_on_the_command_line_is_the_one_in_the_source() -> None:
         "client.CoreV1Api(self.api).delete_namespaced_pod(name, namespace)",
         'self._git("push", "origin", ref)',
         'git(folder, ["push", "origin"], what="it", environment={})',
+        'git(folder, arguments, what="it", environment={})',
+        'git(folder, [verb, "origin"], what="it", environment={})',
+        "self._git(*arguments)",
+        'self.client._execute("DELETE", bucket, key)',
+        'self.client._execute("PUT", bucket, body=body)',
+        "self.client._put_object(bucket, key, part, headers)",
+        "self.client._complete_multipart_upload(bucket, key, upload, parts)",
+        "self.client.make_bucket(bucket)",
+        "self.client.remove_object(bucket, key)",
+        'client.stream("POST", "/x")',
+        'client.request("patch", "/x")',
+        "client.send(request)",
+        "merge_request.merge()",
     ],
 )
-def test_a_call_that_changes_something_is_found(tmp_path: Path, call: str) -> None:
-    (tmp_path / "plugin").mkdir()
-    (tmp_path / "plugin" / "hook.py").write_text(f"{GUARDED}\n    def other(self):\n        {call}\n")
-    assert [line.split(": ")[0] for line in calls_without(tmp_path / "plugin")] == ["plugin/hook.py:9"]
+@pytest.mark.parametrize("file", ["systems/store/hook.py", "systems/store/work.py", "upkeep/checks.py", "web/app.py"])
+def test_a_call_that_changes_something_is_found(tmp_path: Path, file: str, call: str) -> None:
+    path = tmp_path / "plugin" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{GUARDED}\n    def other(self):\n        {call}\n")
+    assert [line.split(": ")[0] for line in calls_without(tmp_path / "plugin")] == [f"plugin/{file}:9"]
 
 
 @pytest.mark.parametrize(
@@ -56,13 +71,34 @@ def test_a_call_that_changes_something_is_found(tmp_path: Path, call: str) -> No
         'self.api.call("GET", "/x", what="it")',
         "response.json()",
         'self._git("fetch", "origin")',
+        'git(folder, ["fetch", "origin", branch], what="it", environment={})',
+        'self.client._execute("GET", bucket, key)',
+        "self.client._list_multipart_uploads(bucket)",
+        'self.programs.stream("pg_dump", options)',
+        "request.stream()",
         "found.update(other)",
         "self.write()",
+        "hook.write()",
     ],
 )
 def test_a_call_that_reads_needs_none(tmp_path: Path, call: str) -> None:
-    (tmp_path / "hook.py").write_text(f"{GUARDED}\n    def other(self):\n        {call}\n")
+    path = tmp_path / "systems" / "store" / "hook.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{GUARDED}\n    def other(self):\n        {call}\n")
     assert calls_without(tmp_path) == ()
+
+
+def test_elsewhere_a_verb_is_any_method(tmp_path: Path) -> None:
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups" / "steps.py").write_text("queue.put(chunk)\npoints.hook.stream(bucket, key)\n")
+    assert calls_without(tmp_path) == ()
+
+
+def test_who_hands_on_to_git_is_not_looked_at_but_who_calls_it(tmp_path: Path) -> None:
+    (tmp_path / "systems").mkdir()
+    wrapper = "def _git(self, *arguments):\n    return git(self.folder, arguments)\n"
+    (tmp_path / "systems" / "hook.py").write_text(f'{wrapper}\n\ndef push(self):\n    self._git("push", "origin")\n')
+    assert [line.split(": ")[0] for line in calls_without(tmp_path)] == [f"{tmp_path.name}/systems/hook.py:6"]
 
 
 def test_a_point_is_known_by_its_name(tmp_path: Path) -> None:

@@ -163,6 +163,39 @@ def test_a_cluster_for_drills_is_made_and_asked_with_the_images_programs(ask: As
     assert answer == [["/usr/lib/postgresql/15/bin"], "keeper"]
 
 
+def test_a_repository_is_copied_with_the_images_git(run: Run, ask: Ask) -> None:
+    assert "git-remote-https" in run("ls", run("git", "--exec-path").strip()).split()
+    answer = ask(
+        "import subprocess",
+        "from pathlib import Path",
+        "from tempfile import mkdtemp",
+        "from platform_ops.systems.git.mirror import Mirror",
+        "folder = Path(mkdtemp())",
+        "source = ['git', '-C', str(folder / 'source')]",
+        "who = ['-c', 'user.name=A', '-c', 'user.email=a@example.com']",
+        "subprocess.run(['git', 'init', '--quiet', '--initial-branch=main', str(folder / 'source')], check=True)",
+        "subprocess.run([*source, *who, 'commit', '--quiet', '--allow-empty', '--message=Begin'], check=True)",
+        "mirror = Mirror(folder / 'copy')",
+        "mirror.clone(f'file://{folder}/source')",
+        "answer = [mirror.head(), sorted(mirror.refs()), mirror.check()]",
+    )
+    assert answer == ["refs/heads/main", ["refs/heads/main"], []]
+
+
+def test_what_is_stored_by_the_images_zstd_and_age_comes_back(ask: Ask) -> None:
+    answer = ask(
+        "import io, pyrage",
+        "from platform_ops.backups.streams import Counter, decode, encode",
+        "identity = pyrage.x25519.Identity.generate()",
+        "text, stored, out = b'The plans of the platform. ' * 100, io.BytesIO(), io.BytesIO()",
+        "encode(lambda part: part.write(text), stored, [str(identity.to_public())], Counter())",
+        "decode(io.BytesIO(stored.getvalue()), out, str(identity))",
+        "packed = stored.getvalue()",
+        "answer = [packed.startswith(b'age-encryption.org/v1'), len(packed) < len(text), out.getvalue() == text]",
+    )
+    assert answer == [True, True, True]
+
+
 def test_the_settings_of_the_package_index_are_in_no_layer(buildah: Buildah, image: str) -> None:
     for blob in buildah.blobs(image):
         found = subprocess.run(["grep", "--quiet", "--text", "--fixed-strings", CANARY, blob], check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 BACK_UP = "back_up_sources"
+DRILL = "drill_restores"
 REPORT = "report_backups"
 WRITE_REPORT = "write_report"
 RESTORE = "restore_backup"

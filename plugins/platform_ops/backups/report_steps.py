@@ -15,12 +15,11 @@ from platform_ops.backups.points import point_id
 from platform_ops.backups.report import FACT, Report, as_dict, read, write
 from platform_ops.backups.report_page import TEMPLATE, page_values
 from platform_ops.backups.sources import Source, load_source, source_names
-from platform_ops.backups.steps import RecordEvidence
 from platform_ops.backups.store import Points
 from platform_ops.common.errors import FailNow, TryAgain
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.pages import write as write_page
-from platform_ops.common.report import Link, StepReport, reported
+from platform_ops.common.report import Link, StepReport
 from platform_ops.common.settings import airflow_url, run_page_url
 from platform_ops.evidence.document import BUCKET
 from platform_ops.systems.object_store.hook import ObjectStoreHook
@@ -91,11 +90,3 @@ class WriteReport(StepOperator):
                 if patient:
                     raise
                 yield Observed(name, source, trouble=str(error))
-
-
-class RecordReport(RecordEvidence):
-    """Stores the run's document."""
-
-    def subject(self, context: Context) -> dict[str, Any]:
-        """Return where the report lies."""
-        return {"report": reported(context, "write_report").get("keys") or []}

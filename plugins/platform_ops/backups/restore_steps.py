@@ -10,7 +10,6 @@ from platform_ops.backups.drilling import refuse_differences
 from platform_ops.backups.points import VERIFIED
 from platform_ops.backups.progress import amount
 from platform_ops.backups.restore import Restore
-from platform_ops.backups.steps import RecordEvidence
 from platform_ops.backups.wishes import BadWish
 from platform_ops.backups.witness import witness
 from platform_ops.common.errors import with_facts
@@ -147,12 +146,3 @@ class CompareRestore(StepOperator):
         }
         refuse_differences(manifest, differences, facts)
         return StepReport(f"{restore.destination.place} is what point {manifest.point} holds.", facts=facts)
-
-
-class RecordRestore(RecordEvidence):
-    """Stores the run's document."""
-
-    def subject(self, context: Context) -> dict[str, Any]:
-        """Return what was restored, and to where."""
-        planned = reported(context, "plan_restore")
-        return {name: planned.get(name) for name in ("source", "point", "target", "subset", "dry_run")}

@@ -22,18 +22,16 @@ from platform_ops.backups.points import sha256 as sha256_of
 from platform_ops.backups.policies import check
 from platform_ops.backups.progress import Progress, amount
 from platform_ops.backups.pruning import prune
+from platform_ops.backups.recorded import RECORDED
 from platform_ops.backups.retention import is_due
 from platform_ops.backups.sources import CATALOGUE, Source, load_source
 from platform_ops.backups.store import Points
-from platform_ops.backups.verdicts import TEARDOWNS, judge_run
 from platform_ops.backups.witness import HELD, witness
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.errors import Invalid, PlatformError, with_facts
 from platform_ops.common.operators import StepOperator
 from platform_ops.common.records import RunRecord
 from platform_ops.common.report import Link, StepReport, reported
-from platform_ops.evidence.conclusion import Conclusion
-from platform_ops.evidence.recording import record
 from platform_ops.systems.object_store.errors import ObjectNotFound
 
 if TYPE_CHECKING:
@@ -350,11 +348,6 @@ class RecordEvidence(StepOperator):
     """Stores the run's document."""
 
     def run_step(self, context: Context) -> StepReport:
-        """Store it; the steps have just read what they report, so nobody is asked again."""
+        """Store it, or adopt the one an earlier try stored."""
         ti = context["ti"]
-        run = AirflowApi().run(ti.dag_id, ti.run_id)
-        return record(run, judge_run(run), lambda: Conclusion(self.subject(context)), without=TEARDOWNS)
-
-    def subject(self, context: Context) -> dict[str, Any]:
-        """Return what the run was about."""
-        return {"sources": reported(context, CHOOSE).get("sources") or []}
+        return RECORDED[ti.dag_id].record(AirflowApi().run(ti.dag_id, ti.run_id))

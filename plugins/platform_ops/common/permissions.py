@@ -86,6 +86,14 @@ def lasts(until: datetime | None, *, now: datetime, renew: str) -> Finding:
     return Finding(VALID, State.OK, f"The credential lasts until {day}.")
 
 
+def day_lasts(day: str | None, *, now: datetime, renew: str) -> Finding:
+    """Judge a credential that ends at a day's midnight UTC, as GitLab's tokens do.
+
+    :param day: in ISO 8601; None when it never ends.
+    """
+    return lasts(datetime.fromisoformat(day).replace(tzinfo=UTC) if day else None, now=now, renew=renew)
+
+
 def token_lasts(token: str, *, now: datetime, renew: str) -> Finding:
     """Judge when a bearer token ends; only a JSON Web Token says so itself (RFC 7519, section 4.1.4)."""
     claims = _claims(token)

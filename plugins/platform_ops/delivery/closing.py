@@ -19,9 +19,8 @@ from platform_ops.delivery.readers import differences, observe
 from platform_ops.delivery.release import Release
 from platform_ops.delivery.verdicts import TEARDOWNS, Verdict, judge_run
 from platform_ops.evidence.conclusion import Conclusion
-from platform_ops.evidence.document import step_names, with_reports
 from platform_ops.evidence.recording import record as store_document
-from platform_ops.evidence.store import find_end, find_newest
+from platform_ops.evidence.store import as_recorded, find_end
 from platform_ops.systems.gitlab.errors import CommitNotFound, ProjectNotFound
 from platform_ops.systems.gitlab.models import CommitStatus
 from platform_ops.systems.object_store.hook import ObjectStoreHook
@@ -131,14 +130,10 @@ def is_closed(api: AirflowApi, run: RunRecord) -> bool:
 
     :param run: needs no tasks.
     """
-    kept = find_newest(ObjectStoreHook(), run.dag_id, run.run_id)
-    names = step_names(kept.document) if kept else ()
-    if kept is None or not names:
+    found = as_recorded(api, ObjectStoreHook(), run)
+    if found is None:
         return False
-    (found,) = api.with_tasks([run], names)
-    told = with_reports(found, kept.document)
-    if told is None:
-        return False
+    told, kept = found
     left = open_at_gitlab(told, {"sha256": kept.sha256}, late=True)
     return not (left.status or left.deployments)
 

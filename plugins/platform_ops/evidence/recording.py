@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -65,3 +66,25 @@ def record(
         facts,
         (Link("Evidence", kept.url),),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the runs of a DAG leave whose steps have just read what they report, so that nobody is asked again.
+
+    :param judge: says how a run ended.
+    :param subject: says what a run was about.
+    :param last_steps: tasks that are no steps: they store the document and tell of it.
+    """
+
+    judge: Callable[[RunRecord], Ending[StrEnum]]
+    subject: Callable[[RunRecord], dict[str, Any]]
+    last_steps: tuple[str, ...]
+
+    def record(self, run: RunRecord, late: str = "") -> StepReport:
+        """Store the document of this end of the run, unless it lies there.
+
+        :param late: why the run did not do this itself.
+        """
+        about = Conclusion(self.subject(run))
+        return record(run, self.judge(run), lambda: about, without=self.last_steps, late=late)

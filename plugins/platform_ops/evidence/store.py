@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.records import RunRecord
-from platform_ops.evidence.document import BUCKET, canonical, key, sha256, tells_of
+from platform_ops.evidence.document import BUCKET, canonical, key, sha256, step_names, tells_of, with_reports
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 
 
@@ -66,6 +67,21 @@ def find_end(store: ObjectStoreHook, run: RunRecord, *, without: Collection[str]
     """
     kept = find_newest(store, run.dag_id, run.run_id)
     return kept if kept and tells_of(kept.document, run, without) else None
+
+
+def as_recorded(api: AirflowApi, store: ObjectStoreHook, run: RunRecord) -> tuple[RunRecord, Kept] | None:
+    """Return an ended run with the reports that its newest document holds, and that: one call, however many steps.
+
+    :param run: needs no tasks.
+    :return: None when the document is of another end of the run, or there is none.
+    """
+    kept = find_newest(store, run.dag_id, run.run_id)
+    names = step_names(kept.document) if kept else ()
+    if kept is None or not names:
+        return None
+    (found,) = api.with_tasks([run], names)
+    told = with_reports(found, kept.document)
+    return (told, kept) if told else None
 
 
 def keep(store: ObjectStoreHook, dag_id: str, run_id: str, document: Callable[[int], dict[str, Any]]) -> Kept:

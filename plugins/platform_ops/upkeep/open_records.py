@@ -15,9 +15,10 @@ class Closed:
     :param ended_as: Airflow's state of the run.
     :param was_open: some of ``evidence``, ``status`` and ``deployment``.
     :param evidence: where the document lies; empty in a dry run.
-    :param told: what GitLab shows since; empty in a dry run.
+    :param told: what GitLab shows since; empty in a dry run, and for what GitLab never hears of.
     """
 
+    dag: str
     run: str
     ended_as: str
     was_open: tuple[str, ...]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from airflow.sdk.exceptions import AirflowException
 
@@ -17,6 +20,7 @@ from platform_ops.delivery import closing
 from platform_ops.delivery.names import RELEASE
 from platform_ops.delivery.verdicts import TEARDOWNS, judge_run
 from platform_ops.upkeep.open_records import Closed, looks_open, why
+from platform_ops.upkeep.recorded import RECORDED, store_late
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,7 +35,7 @@ class RunGoesOn(PlatformError):
 
 
 class CloseOpenRecords(StepOperator):
-    """Closes what ended releases left open: stores their evidence, ends their status and deployment at GitLab."""
+    """Closes what ended runs left open: stores their evidence, ends status and deployment of releases at GitLab."""
 
     def run_step(self, context: Context) -> StepReport:
         """Close every run that can be closed.
@@ -42,31 +46,37 @@ class CloseOpenRecords(StepOperator):
         dry_run = bool(params["dry_run"])
         now = datetime.now(UTC)
         api = AirflowApi()
-        after, before = now - timedelta(days=params["days"]), now - timedelta(minutes=params["minutes"])
-        runs = list(api.ended_runs(RELEASE, after=after, before=before))
+        span = {"after": now - timedelta(days=params["days"]), "before": now - timedelta(minutes=params["minutes"])}
+        looked_at = 0
         rows: list[Closed] = []
-        left: dict[str, str] = {}
-        for run in api.with_tasks(runs, TEARDOWNS):
-            if not looks_open(run, TEARDOWNS):
-                continue
-            try:
-                row = _close(api, run, dry_run=dry_run)
-            except (PlatformError, AirflowException, ValueError, LookupError) as error:
-                # Whatever one run's service, systems or connections are like, the other runs are closed.
-                left[run.run_id] = f"{type(error).__name__}: {error}"
-                self.log.warning("%s stays open: %s", run.run_id, error)
-                continue
-            if row:
-                rows.append(row)
-                self.log.info("%s", row)
-        told = _told(len(runs), rows, dry_run=dry_run)
-        left_open = [{"run": run_id, "error": error} for run_id, error in left.items()]
-        facts = {"looked_at": len(runs), "closed": [row.as_dict() for row in rows], "left_open": left_open}
+        left: list[dict[str, str]] = []
+        for dag_id, way in WAYS.items():
+            with self._going_on(left, dag_id):
+                runs = list(api.ended_runs(dag_id, **span))
+                looked_at += len(runs)
+                suspects = (run for run in api.with_tasks(runs, way.last_steps) if looks_open(run, way.last_steps))
+                for run in suspects:
+                    with self._going_on(left, dag_id, run.run_id):
+                        row = way.close(api, run, dry_run=dry_run)
+                        rows += [row] if row else []
+        for row in rows:
+            self.log.info("%s", row)
+        told = _told(looked_at, rows, dry_run=dry_run)
+        facts = {"looked_at": looked_at, "closed": [row.as_dict() for row in rows], "left_open": left}
         if left:
-            named = "; ".join(f"{run_id}: {error}" for run_id, error in left.items())
+            named = "; ".join(f"{' '.join(filter(None, (one['dag'], one['run'])))}: {one['error']}" for one in left)
             message = f"{told} {len(left)} could not be closed; the next sweep tries again: {named}"
             raise RecordsLeftOpen(message, facts=facts)
         return StepReport(told, "done" if rows and not dry_run else "not needed", facts)
+
+    @contextmanager
+    def _going_on(self, left: list[dict[str, str]], dag_id: str, run_id: str = "") -> Iterator[None]:
+        """Note what stays open: whatever a run's service, systems or connections are like, the others are closed."""
+        try:
+            yield
+        except (PlatformError, AirflowException, ValueError, LookupError) as error:
+            left.append({"dag": dag_id, "run": run_id, "error": f"{type(error).__name__}: {error}"})
+            self.log.warning("%s %s stays open: %s", dag_id, run_id, error)
 
 
 def _close(api: AirflowApi, listed: RunRecord, *, dry_run: bool) -> Closed | None:
@@ -87,6 +97,7 @@ def _close(api: AirflowApi, listed: RunRecord, *, dry_run: bool) -> Closed | Non
         except RunGoesOn:
             return None
     return Closed(
+        dag=run.dag_id,
         run=run.run_id,
         ended_as=run.state,
         was_open=was_open,
@@ -107,8 +118,30 @@ def _require_same_end(api: AirflowApi, run: RunRecord) -> None:
         raise RunGoesOn(f"{run.run_id} is {now.state} since it was looked at. The next sweep looks again.")
 
 
+class _Close(Protocol):
+    def __call__(self, api: AirflowApi, listed: RunRecord, *, dry_run: bool) -> Closed | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How what a DAG's runs left open is found and closed.
+
+    :param last_steps: those that close a run; one in which all went well is not looked into.
+    """
+
+    last_steps: tuple[str, ...]
+    close: _Close
+
+
+WAYS: Mapping[str, Way] = {
+    RELEASE: Way(TEARDOWNS, _close),
+    **{dag_id: Way(recorded.last_steps, store_late) for dag_id, recorded in RECORDED.items()},
+}
+"""By DAG: every one that leaves evidence."""
+
+
 def _told(looked_at: int, rows: list[Closed], *, dry_run: bool) -> str:
     if not rows:
-        return f"{looked_at} ended releases were looked at; none is open."
-    named = "; ".join(f"{row.run} ({row.verdict}: {', '.join(row.was_open)})" for row in rows)
-    return f"{looked_at} ended releases were looked at. {'To be closed' if dry_run else 'Closed'}: {named}."
+        return f"{looked_at} ended runs were looked at; none is open."
+    named = "; ".join(f"{row.dag} {row.run} ({row.verdict}: {', '.join(row.was_open)})" for row in rows)
+    return f"{looked_at} ended runs were looked at. {'To be closed' if dry_run else 'Closed'}: {named}."

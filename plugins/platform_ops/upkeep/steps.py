@@ -18,9 +18,7 @@ from platform_ops.common.permissions import CheckedConnection, Finding, State, i
 from platform_ops.common.report import REPORT_KEY, StepReport, reported
 from platform_ops.delivery.services import CATALOGUE as SERVICES
 from platform_ops.delivery.services import load_service
-from platform_ops.evidence.conclusion import Conclusion
 from platform_ops.evidence.document import BUCKET
-from platform_ops.evidence.recording import record
 from platform_ops.systems.argocd.hook import ArgoCDHook
 from platform_ops.systems.git.hook import GitHook
 from platform_ops.systems.gitlab.hook import GitLabHook
@@ -33,7 +31,8 @@ from platform_ops.systems.postgres.hook import PostgresHook
 from platform_ops.upkeep.age_permissions import Identity, Recipients
 from platform_ops.upkeep.airflow_permissions import AirflowReader, AirflowStarter
 from platform_ops.upkeep.checks import Check, System, UnknownConnection, checks, chosen
-from platform_ops.upkeep.verdicts import CHECK, TEARDOWNS, judge_run, table
+from platform_ops.upkeep.recorded import CHECKED
+from platform_ops.upkeep.verdicts import CHECK, table
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -137,11 +136,9 @@ class RecordEvidence(StepOperator):
     """Stores the run's document: what was asked, and what each system said."""
 
     def run_step(self, context: Context) -> StepReport:
-        """Store the document; the checks have just asked the systems, so nobody is asked again."""
+        """Store it, or adopt the one an earlier try stored."""
         ti = context["ti"]
-        run = AirflowApi().run(ti.dag_id, ti.run_id)
-        about = Conclusion({"connections": reported(context, "list_connections").get("connections") or []})
-        return record(run, judge_run(run), lambda: about, without=TEARDOWNS)
+        return CHECKED.record(AirflowApi().run(ti.dag_id, ti.run_id))
 
 
 class ReportConnections(StepOperator):

@@ -11,10 +11,9 @@ import pytest
 from platform_ops.backups.drill_steps import DrillRestore
 from platform_ops.backups.points import MANIFEST, VERIFIED, point_id
 from platform_ops.backups.proofs import Proof
-from platform_ops.backups.report_steps import RecordReport, SourcesUnread, WriteReport
+from platform_ops.backups.report_steps import SourcesUnread, WriteReport
 from platform_ops.backups.store import Points
 from platform_ops.common.errors import Unreachable
-from platform_ops.common.report import StepReport
 from tests.unit.backups.installation import NOW, Steps
 from tests.unit.backups.memory_store import MemoryStore
 
@@ -102,21 +101,6 @@ def test_a_manifest_that_is_none_is_told(steps: Steps, evidence: MemoryStore) ->
     steps.store.objects[f"tree/{point}/{MANIFEST}"] = b"{}"
     with pytest.raises(SourcesUnread, match="is no manifest"):
         steps.run(WriteReport)
-
-
-def test_evidence_names_the_report(steps: Steps, evidence: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps.run(WriteReport, task_id="write_report")
-    seen: dict[str, Any] = {}
-
-    def record(_run: Any, _ending: Any, conclude: Any, *, without: Any) -> StepReport:
-        seen["subject"] = conclude().subject
-        return StepReport("Stored.")
-
-    monkeypatch.setattr("platform_ops.backups.steps.AirflowApi", lambda: type("Api", (), {"run": lambda *_: None})())
-    monkeypatch.setattr("platform_ops.backups.steps.judge_run", lambda _: None)
-    monkeypatch.setattr("platform_ops.backups.steps.record", record)
-    steps.run(RecordReport)
-    assert seen["subject"] == {"report": [f"{NAME}.json", f"{NAME}.html"]}
 
 
 def make(points: Points, age: timedelta, *, verified: bool = True) -> str:

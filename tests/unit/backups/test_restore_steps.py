@@ -14,7 +14,6 @@ from platform_ops.backups.errors import Corrupt, NoPoint, NotProven
 from platform_ops.backups.kinds.directory import Directory
 from platform_ops.backups.points import MANIFEST, VERIFIED, BadManifest
 from platform_ops.backups.progress import Progress
-from platform_ops.backups.restore_steps import RecordRestore
 from platform_ops.backups.steps import CopySource
 from platform_ops.backups.wishes import BadWish
 from platform_ops.common.documents import BadDocument
@@ -229,21 +228,3 @@ def test_drills_and_restores_say_how_far_they_are(restores: Restores, monkeypatc
     assert len(said) == drilled
     restores.restore()
     assert len(said) > drilled
-
-
-def test_evidence_names_what_was_restored_to_where(restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:
-    point = restores.steps.back_up()
-    restores.plan()
-    seen: dict[str, Any] = {}
-
-    def record(_run: Any, _ending: Any, conclude: Any, *, without: Any) -> StepReport:
-        seen["subject"] = conclude().subject
-        return StepReport("Stored.")
-
-    monkeypatch.setattr("platform_ops.backups.steps.AirflowApi", lambda: SimpleNamespace(run=lambda *_: None))
-    monkeypatch.setattr("platform_ops.backups.steps.judge_run", lambda _: None)
-    monkeypatch.setattr("platform_ops.backups.steps.record", record)
-    restores.run(RecordRestore, "record_evidence")
-    assert seen["subject"] == {
-        "source": "tree", "point": point, "target": str(restores.target), "subset": "", "dry_run": False,
-    }  # fmt: skip

@@ -133,7 +133,7 @@ def test_the_sample_entries_are_in_order(name: str) -> None:
 def test_the_samples_of_the_documentation_are_in_order(catalogue: Path, name: str) -> None:
     (catalogue / f"{name}.yaml").write_text(samples()[name])
     found = check(
-        load_source(name), BucketRules(versioning=True, lock=timedelta(days=28), expires=None), ["one", "two"]
+        load_source(name), BucketRules(versioning=True, lock=timedelta(days=30), expires=None), ["one", "two"]
     )
     assert (found.contradictions, found.warnings) == ((), ())
 

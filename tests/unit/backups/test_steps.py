@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,6 @@ from platform_ops.backups.steps import (
     ChooseSources,
     CopySource,
     PrunePoints,
-    RecordEvidence,
 )
 from platform_ops.common.errors import Invalid
 from platform_ops.common.records import RunRecord, TaskRecord
@@ -152,24 +150,3 @@ def test_pruning_takes_along_what_dead_and_slower_copies_left(steps: Steps) -> N
     steps.run(PrunePoints, source="tree")
     left = [key for key in steps.store.objects if "/00000000/" in key]
     assert left == [f"tree/{growing}/00000000/tree.tar.zst.age"]
-
-
-def test_evidence_names_the_sources(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = TaskRecord(
-        "back_up_source.copy_source", "failed", None, None, 1, {"summary": "No disk.", "outcome": "failed"}
-    )
-    run = RunRecord("back_up_sources", "r1", "running", None, None, None, None, {}, (task,))
-    seen: dict[str, Any] = {}
-
-    def record(found: Any, ending: Any, conclude: Any, *, without: Any) -> Any:
-        from platform_ops.common.report import StepReport
-
-        seen.update(run=found, ending=ending, subject=conclude().subject)
-        return StepReport("Stored.")
-
-    monkeypatch.setattr("platform_ops.backups.steps.AirflowApi", lambda: SimpleNamespace(run=lambda *_: run))
-    monkeypatch.setattr("platform_ops.backups.steps.reported", lambda *_: {"sources": ["tree"]})
-    monkeypatch.setattr("platform_ops.backups.steps.record", record)
-    steps.run(RecordEvidence)
-    assert seen["subject"] == {"sources": ["tree"]}
-    assert (seen["ending"].verdict, seen["ending"].reason) == ("failed", "No disk.")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import urllib3
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -21,6 +21,7 @@ from sandbox.faults import PATH, FaultLayer
 from sandbox.forward import Forward
 from sandbox.stand_ins import gitlab, object_store
 from tests.unit.sandbox.served import served
+from tests.waiting import wait_until
 
 BODY = b"0123456789" * 20
 
@@ -37,7 +38,11 @@ class Counter:
         self.app = Starlette(routes=routes)
 
     async def thing(self, request: Request) -> Response:
-        self.done.append(f"{request.method} {request.scope['raw_path'].decode()} {len(await request.body())}")
+        try:
+            size = str(len(await request.body()))
+        except ClientDisconnect:
+            size = "cut"
+        self.done.append(f"{request.method} {request.scope['raw_path'].decode()} {size}")
         return Response(BODY, headers={"ETag": '"tag"'})
 
     async def state(self, _: Request) -> Response:
@@ -85,6 +90,20 @@ def test_without_orders_everything_passes_unchanged(client: httpx.Client, counte
     answer = client.post("/things/a%2Fb?x=%20y", content=b"abc")
     assert (answer.content, answer.headers["ETag"]) == (BODY, '"tag"')
     assert counter.done == ["POST /things/a%2Fb 3"]
+
+
+def test_an_upload_that_breaks_off_is_no_whole_one(client: httpx.Client, counter: Counter) -> None:
+    class Killed(Exception):
+        pass
+
+    def half() -> Iterator[bytes]:
+        yield b"half"
+        raise Killed
+
+    with pytest.raises(Killed):
+        client.post("/things/a", content=half())
+    wait_until(lambda: counter.done, "what came of the upload")
+    assert counter.done == ["POST /things/a cut"]
 
 
 def test_a_status_is_answered_and_nothing_is_done(client: httpx.Client, counter: Counter) -> None:

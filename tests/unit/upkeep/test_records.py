@@ -10,7 +10,7 @@ from unittest.mock import create_autospec
 import pytest
 
 from platform_ops.common.airflow_api import AirflowApi
-from platform_ops.common.errors import Busy, Unreachable
+from platform_ops.common.errors import Busy, NotFound, Unreachable
 from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.common.report import StepReport
 from platform_ops.delivery import closing
@@ -38,7 +38,7 @@ class World:
         self.calls: list[tuple[str, str, str]] = []
         self.known_closed: set[str] = set()
         self.api = create_autospec(AirflowApi, instance=True)
-        self.api.ended_runs.side_effect = lambda *_, **__: iter(self.runs)
+        self.api.ended_runs.side_effect = lambda dag_id, **_: iter([one for one in self.runs if one.dag_id == dag_id])
         self.api.with_tasks.side_effect = lambda runs, _: iter(runs)
         self.api.run.side_effect = lambda _, run_id: next(one for one in self.runs if one.run_id == run_id)
         self.api.bare_run.side_effect = self.api.run.side_effect
@@ -101,6 +101,7 @@ def test_an_open_run_is_closed_with_the_reason_and_the_next_sweep_finds_nothing(
         "looked_at": 2,
         "closed": [
             {
+                "dag": "release_service",
                 "run": "r1",
                 "ended_as": "failed",
                 "was_open": "evidence, status",
@@ -132,7 +133,7 @@ def test_a_dry_run_names_what_is_open_and_changes_nothing(world: World, sweep) -
     world.runs, world.open = [run("r1")], {"r1": ("deployment",)}
     told = sweep(dry_run=True)
     assert told["facts"]["closed"][0]["was_open"] == "deployment"
-    assert "r1 (failed: deployment)" in told["summary"]
+    assert "release_service r1 (failed: deployment)" in told["summary"]
     assert world.calls == []
 
 
@@ -143,15 +144,17 @@ def test_one_run_that_can_not_be_closed_stops_no_other(world: World, sweep, trou
     world.trouble = {"r2": trouble}
     told = sweep()
     assert told["error"] == "RecordsLeftOpen"
-    assert told["facts"]["left_open"] == [{"run": "r2", "error": f"{type(trouble).__name__}: {trouble}"}]
+    assert told["facts"]["left_open"] == [
+        {"dag": "release_service", "run": "r2", "error": f"{type(trouble).__name__}: {trouble}"}
+    ]
     assert "r2" in told["summary"]
     assert {call[1] for call in world.calls} == {"r1", "r3"}
 
 
 def test_it_looks_at_the_runs_that_ended_in_the_span_asked_for(world: World, sweep) -> None:
     sweep(days=3, minutes=30)
-    asked = world.api.ended_runs.call_args.kwargs
-    assert asked["before"] - asked["after"] == timedelta(days=3) - timedelta(minutes=30)
+    for _, asked in world.api.ended_runs.call_args_list:
+        assert asked["before"] - asked["after"] == timedelta(days=3) - timedelta(minutes=30)
 
 
 def test_a_run_that_was_cleared_meanwhile_is_left_alone(world: World, sweep) -> None:
@@ -176,3 +179,21 @@ def test_a_run_that_is_cleared_or_ended_otherwise_while_it_is_closed_is_left_alo
     assert [call[0] for call in world.calls if call[1] == "r1"] == done
     assert [row["run"] for row in told["facts"]["closed"]] == ["r2"]
     assert told["facts"]["left_open"] == []
+
+
+def test_a_dag_whose_runs_airflow_does_not_show_stops_no_other(world: World, sweep) -> None:
+    world.runs, world.open = [run("r1")], {"r1": ("status",)}
+    shown = world.api.ended_runs.side_effect
+
+    def hidden(dag_id: str, **span: Any) -> Any:
+        if dag_id == "restore_backup":
+            raise NotFound("Airflow answered 404.")
+        return shown(dag_id, **span)
+
+    world.api.ended_runs.side_effect = hidden
+    told = sweep()
+    assert [row["run"] for row in told["facts"]["closed"]] == ["r1"]
+    assert told["facts"]["left_open"] == [
+        {"dag": "restore_backup", "run": "", "error": "NotFound: Airflow answered 404."}
+    ]
+    assert "restore_backup: NotFound" in told["summary"]

@@ -57,7 +57,11 @@ def more_samples(runs: dict[str, RunRecord]) -> dict[str, RunRecord]:
     words = {"service": LONG, "environment": LONG, "commit": "f" * 40, "reason": "because " * 40}
 
     def wordy(task: TaskRecord) -> TaskRecord:
-        report: dict[str, Any] = {"summary": "word " * 60, "facts": {LONG: LONG, "digest": LONG}, "links": []}
+        report: dict[str, Any] = {
+            "summary": "word " * 60,
+            "facts": {LONG: LONG, "digest": LONG, "diff": f"+{LONG}"},
+            "links": [],
+        }
         return replace(task, report={**report, "links": [{"title": LONG, "url": f"http://example.com/{LONG}"}]})
 
     return {

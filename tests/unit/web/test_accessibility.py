@@ -1,4 +1,4 @@
-"""Every kind of page in a browser: what axe-core says, narrow and wide, by keyboard, under its own policy."""
+"""Every kind of page in a browser: what axe-core says, narrow and wide, on paper, by keyboard, under its own policy."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ KINDS = (
     "waited a night", "tried again", "queued", "long words", "embedded", "releases", "message", "backups", "backups, out of date", "no backups",
 )  # fmt: skip
 WIDTHS = (320, 375, 640, 720, 900, 1060, 1280)
+PAPER = 688
+"""A4 without the margins of the style sheet, in pixels: 210 mm less 14 mm on each side, at 96 to the inch."""
 
 
 @pytest.fixture(params=KINDS)
@@ -78,6 +80,38 @@ def test_everything_has_its_place_at_every_width(page):
             above = one["bottom"] <= other["top"] + 1 or other["bottom"] <= one["top"] + 1
             assert beside or above, (width, one, other)
         assert all(0 <= one["left"] < one["right"] <= width for one in times)
+
+
+def test_on_paper_nothing_is_cut_and_what_can_not_be_pressed_is_gone(page):
+    page.set_viewport_size({"width": PAPER, "height": 1000})
+    page.emulate_media(media="print")
+    cut = page.evaluate("""() => [...document.querySelectorAll("body, body *:not(.unseen, svg *)")]
+        .filter(one => one.checkVisibility()).filter(one => {
+            const box = one.getBoundingClientRect(), clips = getComputedStyle(one).overflowX !== "visible";
+            return box.left < -1 || box.right > innerWidth + 1 || clips && one.scrollWidth > one.clientWidth;
+        }).map(one => one.outerHTML.slice(0, 100))""")
+    assert cut == []
+    assert page.locator("button, input, .button, .log, .skip, .frame, #live").filter(visible=True).count() == 0
+    assert page.locator("h1").is_visible()
+
+
+def test_on_paper_all_text_is_dark_on_white_whatever_the_screen_is_like(page):
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    # Printers leave backgrounds out, so each colour is held against the paper: WCAG 2.2, 1.4.3.
+    pale = page.evaluate("""() => {
+        const linear = part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+        const luminance = colour => {
+            const [red, green, blue] = colour.match(/[\\d.]+/g).map(part => linear(part / 255));
+            return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        };
+        return [...document.querySelectorAll("body *:not(script)")]
+            .filter(one => one.checkVisibility())
+            .filter(one => [...one.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim()))
+            .map(one => [one.outerHTML.slice(0, 100), getComputedStyle(one).color])
+            .filter(([, colour]) => 1.05 / (luminance(colour) + 0.05) < 4.5);
+    }""")
+    assert pale == []
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(page):

@@ -5,20 +5,24 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
+import httpx
 from airflow.sdk import BaseHook
 
 from platform_ops.common.connections import base_url
-from platform_ops.common.errors import AuthenticationFailed, NotFound
+from platform_ops.common.errors import AuthenticationFailed, NotFound, PlatformError
 from platform_ops.common.fail_points import asks, changes
 from platform_ops.common.git_command import git, git_environment
-from platform_ops.common.permissions import CheckedConnection, Finding, State
+from platform_ops.common.http import HttpApi, httpx_client
+from platform_ops.common.permissions import VALID, CheckedConnection, Finding, State, day_lasts
 from platform_ops.common.scratch import scratch
 from platform_ops.systems.git.errors import CommitNotFound, FileNotFound, GitFailed, PushRejected, StillRejected
 from platform_ops.systems.git.mirror import Mirror
@@ -35,6 +39,8 @@ class GitHook(CheckedConnection, BaseHook):
     """A repository at an Airflow connection: ``host`` is its whole address, login and password are for HTTP.
 
     The extra may name the ``author`` of our commits.
+
+    :param inner: replaces the network of HTTP, but not of git, in tests.
     """
 
     conn_name_attr = "git_conn_id"
@@ -42,9 +48,10 @@ class GitHook(CheckedConnection, BaseHook):
     conn_type = "git"
     hook_name = "Git repository"
 
-    def __init__(self, git_conn_id: str = default_conn_name) -> None:
+    def __init__(self, git_conn_id: str = default_conn_name, *, inner: httpx.BaseTransport | None = None) -> None:
         super().__init__()
         self.git_conn_id = git_conn_id
+        self._inner = inner
 
     @cached_property
     def _connection(self) -> Any:
@@ -75,7 +82,7 @@ class GitHook(CheckedConnection, BaseHook):
             yield mirror
 
     def check_permissions(self, places: Collection[str] = ()) -> tuple[Finding, ...]:
-        """Fetch, and have git ask for a push without making it.
+        """Fetch, have git ask for a push without making it, and ask GitLab how long the token lasts.
 
         :param places: branches.
         :raises AuthenticationFailed: the credential is refused.
@@ -90,6 +97,7 @@ class GitHook(CheckedConnection, BaseHook):
                 else:
                     sentence = f"{self.address} has no branch {branch}. Make it, or correct the catalogue."
                     findings.append(Finding(FETCH, State.MISSING, sentence))
+        findings.append(self._check_end())
         sentence = "git can't say what else the credential may do. Look at the token's scopes and projects."
         return (*findings, Finding(OTHERS, State.UNKNOWN, sentence))
 
@@ -102,6 +110,31 @@ class GitHook(CheckedConnection, BaseHook):
             return Finding(PUSH, State.MISSING, f"push is not granted {where}: {refused} Grant it: {do}.")
         sentence = f"push is granted {where}; whether branch {branch} is closed to us shows only when it is made."
         return Finding(PUSH, State.OK, sentence)
+
+    def _check_end(self) -> Finding:
+        """Ask the server for the token itself, which is GitLab's to tell: git knows no end, other servers no such call.
+
+        A token may always look at itself (lib/api/personal_access_tokens/self_information.rb); a deploy token may not.
+        """
+        server = urlsplit(self.address)
+        if server.scheme not in ("http", "https") or not self._connection.password:
+            return _unknown_end("the connection has no token for HTTP")
+        address, token = f"{server.scheme}://{server.netloc.rpartition('@')[2]}", self._connection.password
+        with httpx_client(address, headers={"PRIVATE-TOKEN": token}, inner=self._inner) as client:
+            api = HttpApi("The git server", client)
+            try:
+                told = api.json("GET", "/api/v4/personal_access_tokens/self", what="the token itself")
+            except PlatformError as error:
+                return _unknown_end(str(error))
+        if not isinstance(told, dict) or "expires_at" not in told:
+            return _unknown_end(f"{address} does not answer as GitLab")
+        renew = "Make a new token and enter it in the connection"
+        return day_lasts(told["expires_at"], now=datetime.now(UTC), renew=renew)
+
+
+def _unknown_end(reason: str) -> Finding:
+    sentence = f"When the credential ends is not known ({reason}). Look where it was made."
+    return Finding(VALID, State.UNKNOWN, sentence)
 
 
 class Repository:
@@ -135,25 +168,14 @@ class Repository:
         if self._folder:
             self._folder.cleanup()
 
-    def _git(self, *arguments: str, stdin: str | None = None, accept: Sequence[int] = (0,)) -> str:
-        return self._run(*arguments, stdin=stdin, accept=accept)[1]
+    def _git(self, *arguments: str, stdin: str | None = None) -> str:
+        return git(self._path, arguments, what=self.address, environment=self._environment, stdin=stdin).stdout
 
     @property
     def _path(self) -> Path:
         if self._folder is None:
             raise RuntimeError("Open the repository with `with` first.")
         return Path(self._folder.name)
-
-    def _run(self, *arguments: str, stdin: str | None = None, accept: Sequence[int] = (0,)) -> tuple[int, str]:
-        done = git(
-            self._path,
-            arguments,
-            what=self.address,
-            environment=self._environment,
-            stdin=stdin,
-            accept=accept,
-        )
-        return done.returncode, done.stdout
 
     def branches(self) -> dict[str, str]:
         """Return the head of every branch."""
@@ -244,8 +266,9 @@ class Repository:
         """Say whether ``newer`` contains ``older`` (a commit contains itself); both must have been fetched."""
         if older == newer:
             return True
-        code, _ = self._run("merge-base", "--is-ancestor", older, newer, accept=(0, 1))
-        return code == 0
+        done = git(self._path, ["merge-base", "--is-ancestor", older, newer], what=self.address,
+                   environment=self._environment, accept=(0, 1))  # fmt: skip
+        return done.returncode == 0
 
     def read(self, revision: str, path: str) -> str:
         """Return a text file at a revision.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from platform_ops.common.permissions import VALID, Finding, Permission, State, lasts
+from platform_ops.common.permissions import VALID, Finding, Permission, State, day_lasts
 
 API = Permission("scope api", "reading projects, setting commit statuses and recording deployments need it")
 DEVELOPER = Permission(
@@ -52,5 +52,4 @@ def judge_account(user: str, *, administrator: bool) -> Finding:
 
 def judge_end(expires_on: str | None) -> Finding:
     """Judge the token's last day; it ends at that day's midnight UTC (doc/user/profile/personal_access_tokens.md)."""
-    until = datetime.fromisoformat(expires_on).replace(tzinfo=UTC) if expires_on else None
-    return lasts(until, now=datetime.now(UTC), renew="Make a new token and enter it in the connection")
+    return day_lasts(expires_on, now=datetime.now(UTC), renew="Make a new token and enter it in the connection")

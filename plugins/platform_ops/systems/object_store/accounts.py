@@ -50,10 +50,12 @@ _DO = "the policy of our key"
 class _Account(BucketHook):
     """What all of them are asked."""
 
+    @asks
     def _may_put(self, bucket: str, key: str) -> bool:
         """Send a part of an upload that was never begun."""
         return self._may(lambda: self.client._upload_part(bucket, key, b"", None, _NO_UPLOAD, 1), bucket)  # noqa: SLF001
 
+    @asks
     def _may_delete_versions(self, bucket: str, prefix: str = "") -> bool:
         asked = {"versionId": _NO_VERSION}
         return self._may(
@@ -61,10 +63,10 @@ class _Account(BucketHook):
             bucket,
         )
 
+    @asks
     def _may_abort(self, bucket: str) -> bool:
         return self._may(lambda: self.client._abort_multipart_upload(bucket, PROBE, _NO_UPLOAD), bucket)  # noqa: SLF001
 
-    @asks
     def _may(self, call: Callable[[], object], bucket: str) -> bool:
         def tried() -> None:
             with self._errors(f"a trial at bucket {bucket}"):
