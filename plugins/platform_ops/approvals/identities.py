@@ -47,11 +47,13 @@ class Identities:
 
         :raises UnknownPerson: nobody known.
         """
-        return self._one(f"The GitLab user {user}", (p for p in self.people if p.gitlab == user))
+        found = (p for p in self.people if p.gitlab.casefold() == user.casefold())
+        return self._one(f"The GitLab user {user}", found)
 
     def by_airflow(self, account: str) -> Person | None:
         """Return who has an Airflow account; None for service accounts and strangers."""
-        return next((person for person in self.people if person.airflow == account), None)
+        known = ((person, person.airflow) for person in self.people)
+        return next((person for person, its in known if its and its.casefold() == account.casefold()), None)
 
     @staticmethod
     def _one(who: str, found: Iterable[Person]) -> Person:

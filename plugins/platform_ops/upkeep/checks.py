@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from platform_ops.backups.keys import IDENTITY_CONNECTION, READER_CONNECTION
+from platform_ops.backups.names import BACK_UP, DRILL, REPORT, RESTORE
 from platform_ops.backups.policies import SHARING
 from platform_ops.backups.sources import Source
 from platform_ops.common import webhook_secrets
@@ -16,6 +17,7 @@ from platform_ops.delivery.services import Service
 from platform_ops.evidence.document import BUCKET
 from platform_ops.systems.object_store.permissions import SCRATCH
 from platform_ops.systems.postgres.permissions import FILES
+from platform_ops.upkeep.names import CHECK_CONNECTIONS
 
 
 class System(StrEnum):
@@ -61,7 +63,7 @@ class Check:
 
 FIXED = (
     Check("object_store_default", System.OBJECT_STORE, (BUCKET,)),
-    Check("airflow_api", System.AIRFLOW_READER, (RELEASE,)),
+    Check("airflow_api", System.AIRFLOW_READER, (RELEASE, BACK_UP, DRILL, REPORT, RESTORE, CHECK_CONNECTIONS)),
     Check(webhook_secrets.CONNECTION, System.AIRFLOW_STARTER, (RELEASE,)),
 )
 """Connections that no file of the catalogue names."""

@@ -11,6 +11,7 @@ from platform_ops.common.records import RunRecord
 from platform_ops.evidence.recording import Recorded
 from platform_ops.evidence.store import as_recorded, find_end
 from platform_ops.systems.object_store.hook import ObjectStoreHook
+from platform_ops.upkeep.names import CHECK_CONNECTIONS
 from platform_ops.upkeep.open_records import Closed, why
 from platform_ops.upkeep.verdicts import TEARDOWNS, judge_run
 
@@ -20,7 +21,7 @@ def _connections(run: RunRecord) -> dict[str, Any]:
 
 
 CHECKED = Recorded(judge_run, _connections, TEARDOWNS)
-RECORDED: Mapping[str, Recorded] = {"check_connections": CHECKED, **BACKUPS}
+RECORDED: Mapping[str, Recorded] = {CHECK_CONNECTIONS: CHECKED, **BACKUPS}
 """By DAG: all but releases, which GitLab awaits the end of too."""
 
 

@@ -137,6 +137,16 @@ def test_who_took_part_may_not_answer() -> None:
     assert may_answer(EVERYBODY, NAMES, excluded, 1) == ("quentin",)
 
 
+def test_the_case_of_an_account_lets_nobody_approve_their_own() -> None:
+    starter = NAMES[0].upper()
+    assert starter != NAMES[0]
+    excluded = participants(EVERYBODY, emails=(), mergers=(), starter=starter)
+    assert NAMES[0] not in may_answer(EVERYBODY, NAMES, excluded, 1)
+    assert EVERYBODY.by_airflow(starter) is EVERYBODY.by_airflow(NAMES[0]) is not None
+    first = EVERYBODY.people[0]
+    assert EVERYBODY.by_gitlab(first.gitlab.upper()) is first
+
+
 def test_nobody_is_asked_when_too_few_are_left() -> None:
     with pytest.raises(TooFewApprovers, match="only quentin may"):
         may_answer(EVERYBODY, NAMES, {"paula", "oscar"}, 2)

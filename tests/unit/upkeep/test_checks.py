@@ -6,6 +6,7 @@ import pytest
 
 from platform_ops.delivery.services import service_from
 from platform_ops.upkeep.checks import FIXED, Ambiguous, Check, System, UnknownConnection, checks, chosen
+from platform_ops.upkeep.recorded import RECORDED
 from tests.unit.backups.made import source
 
 
@@ -25,7 +26,7 @@ def service(name="web", **changes):
 
 def test_every_connection_of_the_catalogue_is_checked_for_all_its_objects():
     assert list(checks([service("web"), service("api")], []).values()) == [
-        Check("airflow_api", System.AIRFLOW_READER, ("release_service",)),
+        Check("airflow_api", System.AIRFLOW_READER, tuple(sorted(["release_service", *RECORDED]))),
         Check("argocd_default", System.ARGOCD, ("api-dev", "web-dev")),
         Check("gitlab_default", System.GITLAB, ("shop/api", "shop/web")),
         Check("gitlab_webhook", System.AIRFLOW_STARTER, ("release_service",)),
