@@ -13,7 +13,7 @@ Every night. A person may start it for chosen sources.
 ### What it changes
 
 The backup bucket: one object for each drill, proven or failed, in the source's folder `proofs/`, where it outlives the
-point. The evidence bucket: the run's document. The scratch place is removed, as is what killed drills left.
+point. The evidence bucket: the run's document. The scratch place is removed, at the latest by `remove_leftovers` when the drill was killed.
 
 ### When it fails
 
@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import Param, dag
 
-from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, RequireProofs
+from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, RemoveLeftovers, RequireProofs
 from platform_ops.backups.names import LONGEST_STEP, RESTORE_QUEUE
 from platform_ops.backups.sources import source_names
 from platform_ops.backups.steps import RecordEvidence
@@ -77,6 +77,7 @@ def drill_restores() -> None:
     record_evidence.returns_dag_result = True
 
     choose_sources >> require_proofs
+    drill_restore >> RemoveLeftovers(task_id="remove_leftovers", queue=RESTORE_QUEUE).as_teardown()
     [drill_restore, require_proofs] >> record_evidence
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from platform_ops.backups.drilling import drill, opened, refuse_differences, trusted_manifest
 from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION
+from platform_ops.backups.kinds.shape import Leaves
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.overview import lateness
 from platform_ops.backups.points import Manifest, point_id
@@ -18,10 +19,10 @@ from platform_ops.backups.sources import Source, load_source
 from platform_ops.backups.steps import CHOOSE, TROUBLES, ChooseSources, SourceStep
 from platform_ops.backups.store import Points
 from platform_ops.backups.witness import witness
-from platform_ops.common.errors import FailNow, PlatformError
-from platform_ops.common.operators import as_ours
+from platform_ops.common.errors import FailNow, PlatformError, TryAgain
+from platform_ops.common.operators import StepOperator, as_ours
 from platform_ops.common.report import StepReport, reported
-from platform_ops.common.scratch import scratch
+from platform_ops.common.scratch import scratch, sweep
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -113,7 +114,7 @@ class DrillRestore(SourceStep):
     def _drill(self, source: Source, points: Points, point: str) -> StepReport:
         manifest, sha256 = trusted_manifest(points, point)
         held = witness(manifest, sha256)
-        with scratch(f"drill-{source.name}") as folder:
+        with scratch(_scratch_of(source.name)) as folder:
             measured = drill(KINDS[source.kind](source), opened(points, manifest, self.log.info), folder)
         facts: dict[str, Any] = {
             "source": source.name,
@@ -142,6 +143,31 @@ class DrillRestore(SourceStep):
         )
 
 
+class RemoveLeftovers(StepOperator):
+    """Removes what drills of this run that were killed have left: decrypted files, scratch buckets."""
+
+    def run_step(self, context: Context) -> StepReport:
+        """Look at every source that was drilled; trouble with one keeps no other from being looked at."""
+        chosen = reported(context, CHOOSE).get("sources") or []
+        troubles = []
+        for name in chosen:
+            try:
+                sweep(_scratch_of(name))
+                source = load_source(name)
+                kind = KINDS[source.kind](source)
+                if isinstance(kind, Leaves):
+                    kind.sweep()
+            except TROUBLES as error:
+                troubles.append(f"{name}: {error}")
+        if troubles:
+            raise Leftovers(f"What killed drills may have left could not be looked for. {' '.join(troubles)}")
+        return StepReport(f"Nothing of {len(chosen)} drills is left.")
+
+
+class Leftovers(TryAgain):
+    """Something that was decrypted may still lie about."""
+
+
 class RequireProofs(ChooseSources):
     """Fails when a source has gone without a proof for longer than its catalogue entry allows."""
 
@@ -160,6 +186,10 @@ class RequireProofs(ChooseSources):
     def result(self, report: StepReport) -> list[str]:  # noqa: ARG002
         """Return nothing: no task is made of this."""
         return []
+
+
+def _scratch_of(source: str) -> str:
+    return f"drill-{source}"
 
 
 def _late(name: str, now: datetime) -> str:

@@ -24,11 +24,8 @@ def scratch(purpose: str) -> Iterator[Path]:
 
     :raises TryAgain: what one has left can't be removed, or no folder can be locked.
     """
-    prefix = f"platform-ops-{purpose}-"
-    for left in Path(tempfile.gettempdir()).iterdir():
-        # Of the characters that mkdtemp takes, so that no other purpose begins with this one.
-        if re.fullmatch(re.escape(prefix) + "[a-z0-9_]{8}", left.name):
-            _sweep(left)
+    sweep(purpose)
+    prefix = _prefix(purpose)
     why: OSError | None = None
     for _ in range(TRIES):
         folder = Path(tempfile.mkdtemp(prefix=prefix))
@@ -48,6 +45,21 @@ def scratch(purpose: str) -> Iterator[Path]:
         f"No folder that was made below {tempfile.gettempdir()} could be locked: {why or 'each was taken'}. "
         "Give the worker a TMPDIR on a disk of its own."
     ) from why
+
+
+def sweep(purpose: str) -> None:
+    """Remove what killed processes have left of the folders lent for a purpose.
+
+    :raises TryAgain: what one has left can't be removed.
+    """
+    for left in Path(tempfile.gettempdir()).iterdir():
+        # Of the characters that mkdtemp takes, so that no other purpose begins with this one.
+        if re.fullmatch(re.escape(_prefix(purpose)) + "[a-z0-9_]{8}", left.name):
+            _sweep(left)
+
+
+def _prefix(purpose: str) -> str:
+    return f"platform-ops-{purpose}-"
 
 
 def _sweep(left: Path) -> None:

@@ -371,6 +371,10 @@ def test_the_scratch_bucket_of_a_killed_drill_goes_with_the_next(world: World, t
     world.s3.buckets["drill-shop-data-2-0123abcd"] = world.s3.buckets["shop"]
     assert world.drill(manifest, tmp_path).differences == ()
     assert sorted(world.s3.buckets) == ["backups", "drill-shop-data-2-0123abcd", "shop"]
+    world.kind().restore(world.opened(manifest), tmp_path)
+    assert len(world.s3.buckets) == 4
+    world.kind().sweep()
+    assert sorted(world.s3.buckets) == ["backups", "drill-shop-data-2-0123abcd", "shop"]
 
 
 def test_a_store_that_does_not_answer_for_a_moment_is_asked_again(world: World) -> None:

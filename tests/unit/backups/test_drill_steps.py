@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, RequireProofs
+from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, Leftovers, RemoveLeftovers, RequireProofs
 from platform_ops.backups.errors import Corrupt, NoPoint, NotProven
 from platform_ops.backups.points import MANIFEST, point_id
 from platform_ops.backups.steps import CHOOSE, CopySource, VerifyPoint
@@ -98,6 +98,20 @@ def test_a_drill_that_no_try_could_end_is_kept_as_failed(
     assert proof["proven"] is False
     assert re.search(said, proof["why"])
     assert re.search(said, steps.told[-1]["summary"])
+
+
+def test_what_killed_drills_left_goes_with_their_run(steps: Steps, temporary: Path) -> None:
+    steps.enter("broken", "kind: directory", "kind: tape")
+    steps.back_up()
+    steps.run(ChooseDrills, sources=["tree", "broken"], task_id=CHOOSE)
+    left, other = (temporary / f"platform-ops-drill-{name}-0123abcd" for name in ("tree", "other"))
+    for folder in (left, other):
+        folder.mkdir()
+    with pytest.raises(Leftovers, match=r"broken: .*tape"):
+        steps.run(RemoveLeftovers)
+    assert list(temporary.iterdir()) == [other]
+    steps.run(ChooseDrills, sources=["tree"], task_id=CHOOSE)
+    assert steps.run(RemoveLeftovers)["outcome"] == "done"
 
 
 def test_a_source_past_its_interval_without_a_proof_is_an_error(steps: Steps) -> None:

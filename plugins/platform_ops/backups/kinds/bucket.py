@@ -202,6 +202,10 @@ class Bucket:
         """Delete the scratch bucket."""
         self._scratch.remove(target)
 
+    def sweep(self) -> None:
+        """Delete the scratch buckets of killed drills."""
+        self._scratch.sweep()
+
     def commands(self, manifest: Manifest) -> str:
         """Fetch the contents and write object after object, the oldest version first."""
         contents = f"{manifest.source}/contents/"

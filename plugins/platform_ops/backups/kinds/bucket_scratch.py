@@ -1,6 +1,7 @@
 """A scratch bucket in the reader's store: a point is restored into it, held against its list, and it is removed.
 
-Its name holds source and run. A drill that was killed leaves one, which the next drill of the source removes first.
+Its name holds the source. A drill that was killed leaves one, which the end of its run removes, or the next drill of
+the source.
 What would open the copies to others or keep them from being deleted, policy and lock, is not applied to it.
 """
 
@@ -38,8 +39,7 @@ class Scratch:
 
     def restore(self, point: OpenPoint, target: Path) -> None:
         """Restore a point into a new bucket."""
-        for left in self._left():
-            self._hook.remove_bucket(left)
+        self.sweep()
         name = f"drill-{self._source}-{secrets.token_hex(4)}"
         # Before the bucket: what the file does not name is not removed after an error.
         (target / NAME_FILE).write_text(name)
@@ -89,7 +89,9 @@ class Scratch:
         if file.exists():
             self._hook.remove_bucket(file.read_text())
 
-    def _left(self) -> list[str]:
-        """Return the scratch buckets of drills that were killed."""
+    def sweep(self) -> None:
+        """Delete the scratch buckets of drills that were killed."""
         ours = re.compile(rf"drill-{re.escape(self._source)}-[0-9a-f]{{8}}")
-        return [name for name in self._hook.buckets() if ours.fullmatch(name)]
+        for name in self._hook.buckets():
+            if ours.fullmatch(name):
+                self._hook.remove_bucket(name)

@@ -108,6 +108,9 @@ class Leaves(Protocol):
     def remove(self, target: Path) -> None:
         """Remove what a restore left outside; fine when nothing is there."""
 
+    def sweep(self) -> None:
+        """Remove what killed restores into scratch places left outside."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
