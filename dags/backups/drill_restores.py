@@ -13,7 +13,8 @@ Every night. A person may start it for chosen sources.
 ### What it changes
 
 The backup bucket: one object for each drill, proven or failed, in the source's folder `proofs/`, where it outlives the
-point. The evidence bucket: the run's document. The scratch place is removed, at the latest by `remove_leftovers` when the drill was killed.
+point. The evidence bucket: the run's document. The scratch place is removed; when a drill was killed, by the run's last
+task.
 
 ### When it fails
 
@@ -75,10 +76,10 @@ def drill_restores() -> None:
     record_evidence = RecordEvidence(task_id="record_evidence").as_teardown()
     # Callers that wait for the run get these facts.
     record_evidence.returns_dag_result = True
+    remove_leftovers = RemoveLeftovers(task_id="remove_leftovers", queue=RESTORE_QUEUE).as_teardown()
 
     choose_sources >> require_proofs
-    drill_restore >> RemoveLeftovers(task_id="remove_leftovers", queue=RESTORE_QUEUE).as_teardown()
-    [drill_restore, require_proofs] >> record_evidence
+    [drill_restore, require_proofs] >> record_evidence >> remove_leftovers
 
 
 drill_restores()

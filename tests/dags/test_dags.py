@@ -27,7 +27,7 @@ TEARDOWNS = {
     "check_connections": ["record_evidence", "report_connections"],
     # What a sweep does is told in the documents of the runs it closes.
     "close_open_records": [],
-    "drill_restores": ["record_evidence"],
+    "drill_restores": ["record_evidence", "remove_leftovers"],
     "release_service": ["record_evidence", "report_release"],
     "report_backups": ["record_evidence"],
     "restore_backup": ["record_evidence"],
