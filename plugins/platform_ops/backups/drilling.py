@@ -45,14 +45,15 @@ class Opened:
             yield plain
 
 
-def opened(points: Points, manifest: Manifest, say: Callable[[str], object] | None = None) -> Opened:
+def opened(points: Points, manifest: Manifest, say: Callable[[str], object] | None = None, *, times: int = 1) -> Opened:
     """Open a point with the private key.
 
     :param say: takes sentences about how far the reading is.
+    :param times: how often all of it is read: a drill restores and compares.
     :raises BadIdentity: the connection holds no private key of age.
     """
     if say is not None:
-        points = replace(points, told=Progress(say, manifest.plain_size).add)
+        points = replace(points, told=Progress(say, times * manifest.plain_size).add)
     return Opened(points, manifest, identity(bool(manifest.recipients)))
 
 

@@ -227,4 +227,6 @@ def test_drills_and_restores_say_how_far_they_are(restores: Restores, monkeypatc
     restores.plan()
     assert len(said) == drilled
     restores.restore()
-    assert len(said) > drilled
+    assert (restored := len(said)) > drilled
+    restores.compare()
+    assert len(said) > restored + 1

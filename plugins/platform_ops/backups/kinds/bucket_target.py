@@ -7,7 +7,7 @@ version twice, which the comparison tells. Nothing is ever deleted but by the ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -128,11 +128,11 @@ class BucketTarget:
     def compare(self, point: OpenPoint) -> list[str]:
         """Return a sentence for each difference between the bucket and the point."""
         wrong = []
-        for said in in_order(self._pairs(point), lambda pair: self._compare_key(*pair)):
+        for said in in_order(self._pairs(point), lambda pair: self._compare_key(point, *pair)):
             wrong += said
         return wrong
 
-    def _compare_key(self, group: Group, found: list[Listed] | None) -> list[str]:
+    def _compare_key(self, point: OpenPoint, group: Group, found: list[Listed] | None) -> list[str]:
         key, expected = group
         if not expected:
             return [f"{shown(key)} was not backed up."] if self._alone else []
@@ -145,11 +145,11 @@ class BucketTarget:
         return [
             f"{shown(key)} {said} (version {line['version'] or 'without an id'})."
             for one, line in zip(found, expected, strict=True)
-            if not one.marker and (said := self._difference(one, line))
+            if not one.marker and (said := self._difference(one, line, point.points.told))
         ]
 
-    def _difference(self, one: Listed, line: Line) -> str:
-        plain = Counter()
+    def _difference(self, one: Listed, line: Line, told: Callable[[int], object] = lambda _: None) -> str:
+        plain = Counter(told)
         with self._hook.open_version(self._bucket, one) as opened:
             while data := opened.body.read(CHUNK):
                 plain.add(data)

@@ -138,7 +138,7 @@ class Directory:
 
     def compare_some(self, point: OpenPoint, target: Path, subset: str) -> list[str]:
         """Hold every file of a part against the index."""
-        return differences(_index(point), target, subset)
+        return differences(_index(point), target, subset, point.points.told)
 
     def commands(self, manifest: Manifest) -> str:
         """Extract with GNU tar: the files first, then the folders and links with their modes and times."""
