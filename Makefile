@@ -36,7 +36,7 @@ test: setup ## Run the tests.
 real: setup ## Build the real servers and tools for tests into the user's cache; needs Go, the first time minutes.
 	$(PY) -m sandbox build
 
-test-real: setup ## Run what touches the object store against MinIO, and backups against versitygw too.
+test-real: setup ## Run what touches the object store against MinIO, backups against versitygw and Debian's PostgreSQL too.
 	$(PY) -m pytest -m real tests/real
 	SANDBOX_REAL=object_store=minio $(PY) -m pytest -m real tests/functional
 	SANDBOX_REAL=object_store=versitygw $(PY) -m pytest -m real tests/functional/test_backups.py

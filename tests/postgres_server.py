@@ -3,9 +3,10 @@
 import io
 import json
 import os
+import pwd
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,10 +21,11 @@ from platform_ops.backups.sources import Retention, Tier
 from platform_ops.backups.sources import Source as CatalogueSource
 from platform_ops.backups.streams import Reader
 from platform_ops.systems.postgres import programs as room
-from platform_ops.systems.postgres.cluster import Cluster
+from platform_ops.systems.postgres.cluster import SERVER_USER, Cluster
 from platform_ops.systems.postgres.models import Server
 from platform_ops.systems.postgres.programs import Programs
 from sandbox import postgres as sandbox_postgres
+from tests.restore_text import by_hand, restoring, run
 
 SUPERUSER = "keeper"
 LEFT = (
@@ -109,6 +111,34 @@ def take(kind: Kind, meanwhile: Callable[[], object] = lambda: None) -> Point:
     return Point(manifest, parts)
 
 
+def look(point: Point, commands: str, target: Path, path: Path, statements: str) -> str:
+    """Follow the text of a base backup as a person does, as the server's account; return what psql printed."""
+    for name, body in point.parts.items():
+        (target / name).write_bytes(body)
+    owner = server_user()
+    if owner:
+        for file in (target, *target.iterdir()):
+            os.chown(file, *owner)
+    (block,) = restoring(point.manifest, commands)
+    start = f"set -e\n{by_hand(block)} --no-psqlrc --tuples-only --no-align --quiet <<'END'\n{statements}\nEND"
+    environment = {"LC_ALL": "C"}
+    try:
+        ran = run([block, start], target, environment, [target, path], owner)
+        log = target / "restored.log"
+        assert ran.returncode == 0, ran.stdout + ran.stderr + (log.read_text() if log.exists() else "")
+    finally:
+        run(["pg_ctl --pgdata=restored --mode=immediate stop"], target, environment, [path], owner)
+    return ran.stdout.splitlines()[-1]
+
+
+def server_user() -> tuple[int, int] | None:
+    """Return who runs servers; None for whoever runs the tests."""
+    if os.geteuid() != 0:
+        return None
+    entry = pwd.getpwnam(SERVER_USER)
+    return entry.pw_uid, entry.pw_gid
+
+
 def end_server(folder: str) -> None:
     """Have a server end at once."""
     os.kill(int((Path(folder) / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
@@ -143,12 +173,18 @@ def target(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(folder: Path, programs: Programs) -> Iterator[Server]:
+def _running(folder: Path, programs: Programs, elsewhere: Mapping[str, str] = {}) -> Iterator[Server]:
+    """Run a cluster.
+
+    :param elsewhere: files of settings that do not lie among the data, by the setting that names them.
+    """
     with tempfile.TemporaryDirectory(prefix="s-", dir=folder) as made:
         cluster = Cluster(Path(made) / "c", programs)
         cluster.create(SUPERUSER)
+        Path(made).chmod(0o711)
+        settings = {name: str((Path(made) / "c" / file).rename(Path(made) / file)) for name, file in elsewhere.items()}
         # Beside a scratch cluster's settings: base backups are made of this one.
-        with cluster.running(SUPERUSER, {"wal_level": "replica", "max_wal_senders": "2"}) as server:
+        with cluster.running(SUPERUSER, {"wal_level": "replica", "max_wal_senders": "2"} | settings) as server:
             yield server
 
 
@@ -180,4 +216,12 @@ def postgres(server: Server, postgres_programs: Programs, monkeypatch: pytest.Mo
 def mortal_source(folder: Path, postgres_programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
     """A server that a test may end."""
     with _running(folder, postgres_programs) as running, _connected(running, monkeypatch) as connected:
+        yield connected
+
+
+@pytest.fixture
+def debian_source(folder: Path, postgres_programs: Programs, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+    """A server whose settings lie elsewhere than its data, as Debian makes them."""
+    elsewhere = {"config_file": "postgresql.conf", "hba_file": "pg_hba.conf", "ident_file": "pg_ident.conf"}
+    with _running(folder, postgres_programs, elsewhere) as running, _connected(running, monkeypatch) as connected:
         yield connected

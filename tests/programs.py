@@ -34,6 +34,15 @@ def stock_tool(name: str) -> Path:
     return needed(BUILT[name])
 
 
+def debian_postgres() -> Path:
+    """Return the folder of the programs of Debian's newest PostgreSQL."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/pg_verifybackup")
+    newest = max(found, key=lambda path: float(path.parts[-3]), default=None)
+    if newest is None:
+        _without("no PostgreSQL of Debian on this machine: install the package postgresql")
+    return newest.parent
+
+
 def _without(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from platform_ops.backups.witness import HELD
 from sandbox.airflow_runs import WAITING, Runs
+from tests import restore_text
 from tests.functional.world import World
 from tests.programs import stock_tool
 from tests.waiting import wait_until
@@ -183,16 +183,8 @@ def follow(backups: Backups, name: str, folder: Path) -> Path:
     for file, body in backups.keys(name).items():
         (folder / file).write_bytes(body)
     (folder / "key.txt").write_text(backups.world.environment["BACKUP_IDENTITY"])
-    commands = re.findall(r"```sh\n(.*?)```", (folder / "RESTORE.md").read_text(), flags=re.DOTALL)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
-        cwd=folder,
-        env=os.environ | backups.as_reader() | {"PATH": os.pathsep.join([os.environ["PATH"], *tools])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    text = (folder / "RESTORE.md").read_text()
+    restore_text.follow(restore_text.scripts(text), folder, backups.as_reader(), tuple(tools))
     return folder
 
 

@@ -1,6 +1,10 @@
 """A source from its first point to the proof and the end of it, with the accounts of those who back up and who drill."""
 
+import io
+import json
 import subprocess
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,13 +14,20 @@ import pytest
 from platform_ops.backups import copying
 from platform_ops.backups.drilling import Opened, drill
 from platform_ops.backups.errors import GivenUp
+from platform_ops.backups.kinds.bucket import Bucket
+from platform_ops.backups.kinds.bucket_plan import meaning
 from platform_ops.backups.kinds.directory import Directory
+from platform_ops.backups.kinds.shape import Kind
 from platform_ops.backups.points import VERIFIED, Manifest
 from platform_ops.backups.policies import check
 from platform_ops.backups.proofs import Proof
 from platform_ops.backups.sources import Retention, Source, Tier
 from platform_ops.backups.store import Points
+from platform_ops.common.errors import Busy
+from platform_ops.systems.object_store.buckets import BucketHook
+from platform_ops.systems.object_store.models import Known
 from sandbox.accounts import BACKUPS
+from tests import restore_text
 from tests.programs import stock_tool
 
 POINT = "20261125T010203Z-01234567"
@@ -48,10 +59,10 @@ def source(tmp_path: Path) -> Source:
     )
 
 
-def copied(source: Source, recipients: list[str]) -> Manifest:
+def copied(source: Source, recipients: list[str], kind: Kind | None = None) -> Manifest:
     key = str(pyrage.x25519.Identity.generate())
     options = {"run_id": "r", "recipients": recipients, "key": key, "told": lambda _: None}
-    return copying.copy(source, Directory(source), Points.of(source), POINT, **options)[0]
+    return copying.copy(source, kind or Directory(source), Points.of(source), POINT, **options)[0]
 
 
 def test_a_point_is_made_proven_and_pruned(store, hooks, source, tmp_path):
@@ -97,3 +108,67 @@ def test_stock_tools_open_a_member(hooks, source, tmp_path):
     opened = f"'{age}' --decrypt --identity key.txt packed | '{zstd}' --decompress --stdout | tar --extract"
     subprocess.run(["bash", "-o", "pipefail", "-c", opened], cwd=tmp_path, check=True)
     assert (tmp_path / "a.txt").read_text() == "one"
+
+
+S3_SETTINGS = {
+    "versioning": "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+    "lifecycle": "<LifecycleConfiguration><Rule><ID>old</ID><Filter><Prefix>tmp/</Prefix></Filter><Status>Enabled"
+    "</Status><Expiration><Days>30</Days></Expiration></Rule></LifecycleConfiguration>",
+    "cors": "<CORSConfiguration><CORSRule><AllowedOrigin>https://shop.example.com</AllowedOrigin>"
+    "<AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>",
+    "policy": json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"AWS": ["*"]},
+                    "Action": ["s3:GetObject"],
+                    "Resource": ["arn:aws:s3:::shop/*"],
+                }
+            ],
+        }
+    ),
+}
+
+
+def test_stock_tools_restore_a_bucket_with_its_settings(store, hooks, source, tmp_path):
+    for name in ("aws", "jq", "zstd", "curl", "openssl"):
+        stock_tool(name)
+    hook = BucketHook(hooks["owner"].object_store_conn_id)
+    hook.make_bucket("shop")
+    for name, text in S3_SETTINGS.items():
+        # MinIO has no CORS of a bucket, versitygw no lifecycle.
+        with suppress(Busy):
+            hook.set_setting("shop", name, text)
+    for body in (b"first", b"x" * (6 << 20)):
+        hook.put_stream("shop", "a b/ü", io.BytesIO(body), {"x-amz-meta-k": "v", "x-amz-tagging": "a=b%20c"})
+    hook.remove_version("shop", "a b/ü")
+    bucket = replace(source, kind="bucket", connection="owner", what={"bucket": "shop"}, encryption_connection=None)
+    manifest = copied(bucket, [], Bucket(bucket, hook))
+    folder = tmp_path / "disaster"
+    folder.mkdir()
+    for key in hook.keys(BACKUPS, f"{source.name}/{POINT}/{manifest.place}/"):
+        (folder / Path(key).name).write_bytes(hook.read(BACKUPS, key))
+    its = store.connection()
+    environment = {
+        "AWS_ENDPOINT_URL": its["host"],
+        "AWS_ACCESS_KEY_ID": its["login"],
+        "AWS_SECRET_ACCESS_KEY": its["password"],
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "STORE": BACKUPS,
+        "BUCKET": "restored",
+        "PART": "5",
+    }
+    restore_text.follow(restore_text.scripts((folder / "RESTORE.md").read_text()), folder, environment)
+    before, after = ([(one.key, one.size, one.marker) for one in hook.versions(name)] for name in ("shop", "restored"))
+    assert before == after
+    assert len(after) == 3
+    for one in hook.versions("restored"):
+        if not one.marker:
+            assert hook.tags("restored", one) == {"a": "b c"}
+    for name in S3_SETTINGS:
+        before, after = (hook.setting(bucket, name) for bucket in ("shop", "restored"))
+        read = json.loads if name == "policy" else meaning
+        if before.state is Known.SET:
+            assert read(before.text.replace(":shop/", ":restored/")) == read(after.text)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +11,14 @@ import pyrage
 import pytest
 import zstandard
 
+from platform_ops.backups.kinds.bucket_plan import meaning
 from platform_ops.backups.store import Points
 from platform_ops.systems.object_store.buckets import BucketHook
+from platform_ops.systems.object_store.models import Known
 from sandbox.contract import new_environment
 from sandbox.stand_ins.object_store import create_app
+from tests.programs import stock_tool
+from tests.restore_text import STOPPED, follow, run, scripts
 from tests.unit.backups.bucket_world import World
 from tests.unit.sandbox.served import served
 
@@ -106,63 +108,132 @@ def test_a_bucket_is_backed_up_changed_pruned_and_proven(
     assert world.drill(second, folder).differences == ()
 
 
+LOCK = (
+    "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>GOVERNANCE"
+    "</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+)
+
+
+def policy(bucket: str) -> str:
+    """Return one that lets everybody read a bucket and nobody read a neighbour, whose name begins alike."""
+    arn = "arn:aws:s3:::"
+    statements = [
+        {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"{arn}{bucket}/*"},
+        {"Effect": "Allow", "Principal": "*", "Action": "s3:ListBucket", "Resource": f"{arn}{bucket}"},
+        {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"{arn}shop-archive/*"},
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+class Disaster:
+    """A folder with what lies beside RESTORE.md, and a shell with stock tools."""
+
+    def __init__(self, world: Served, manifest: Any, folder: Path, address: str) -> None:
+        for name in ("aws", "jq", "zstd", "curl", "openssl", *(["age"] if world.identity else [])):
+            stock_tool(name)
+        self.folder = folder / "disaster"
+        self.folder.mkdir()
+        for name in world.points.parts(manifest.point):
+            if name.startswith(manifest.place):
+                body = world.shop.read("backups", world.points.key(manifest.point, name))
+                (self.folder / Path(name).name).write_bytes(body or b"")
+        if world.identity:
+            (self.folder / "key.txt").write_text(world.identity)
+        self.blocks = scripts((self.folder / "RESTORE.md").read_text())
+        self.environment = {
+            "HOME": str(folder),
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "STORE": "backups",
+            "BUCKET": "restored",
+        }
+
+    def without(self, call: str) -> Path:
+        """Return a folder with an ``aws`` that fails a call."""
+        found = stock_tool("aws")
+        place = self.folder.parent / "broken"
+        place.mkdir()
+        (place / "aws").write_text(f'#!/bin/sh\ncase "$*" in *"{call} "*) exit 254;; esac\nexec {found} "$@"\n')
+        (place / "aws").chmod(0o700)
+        return place
+
+
+def held(world: Served, bucket: str) -> list[tuple[Any, ...]]:
+    return [(one.key, one.size, one.marker) for one in world.shop.versions(bucket)]
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_stock_tools_restore_a_bucket_by_the_text_beside_it(
     monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path, encrypted: bool
 ) -> None:
-    tools = ["aws", "jq", "zstd", *(["age"] if encrypted else [])]
-    absent = [tool for tool in tools if shutil.which(tool) is None]
-    if absent:
-        pytest.fail(f"{absent} missing") if os.environ.get("CI") == "true" else pytest.skip(f"no {', '.join(absent)}")
     world = Served(monkeypatch, address, encrypted=encrypted)
-    world.shop.set_setting("shop", "versioning", VERSIONING)
+    settings = {"versioning": VERSIONING, "lifecycle": LIFECYCLE, "cors": CORS, "policy": policy("shop")}
+    for name, text in settings.items():
+        world.shop.set_setting("shop", name, text)
     # Each call of aws starts a Python.
-    for key in ("space and +plus%41/ü", "quote'\"$(id)\\"):
-        world.write(key, key.encode(), x_amz_meta_k="v", x_amz_tagging="a=b%20c", Content_Type="text/x-test")
+    put = {"x_amz_meta_k": "v", "x_amz_tagging": "a=b%20c", "Content_Type": "text/x-test"}
+    single = ["space and +plus%41/ü", "quote'\"$(id)\\"]
+    for key in single:
+        world.write(key, key.encode(), **put)
+    body = os.urandom(11 * 1024 * 1024 + 1)
+    world.write("in parts", body, **put)
     world.write("plain", b"older")
     world.write("plain", b"newest")
     world.write("gone", b"gone")
     world.shop.remove_version("shop", "gone")
-    manifest = world.back_up(0)
+    place = Disaster(world, world.back_up(0), tmp_path, address)
 
-    folder = tmp_path / "restore"
-    folder.mkdir()
-    for name in world.points.parts(manifest.point):
-        if name.startswith(manifest.place):
-            body = world.shop.read("backups", world.points.key(manifest.point, name))
-            (folder / Path(name).name).write_bytes(body or b"")
-    if encrypted:
-        (folder / "key.txt").write_text(str(world.identity))
-    text = (folder / "RESTORE.md").read_text()
-    blocks = [part.partition("```")[0] for part in text.split("```sh\n")[1:]]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "STORE": "backups",
-        "BUCKET": "restored",
-    }
-    script = "set -eu\n" + "\n".join(blocks)
-    ran = subprocess.run(
-        ["sh", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    told = follow(place.blocks, place.folder, place.environment | {"PART": "5"})
 
-    assert sorted(ran.stdout.split()[-1:]) == ["versioning"]
-    before, after = (
-        [(one.key, one.size, one.etag, one.marker) for one in world.shop.versions(bucket)]
-        for bucket in ("shop", "restored")
-    )
-    assert before == after
+    assert held(world, "restored") == held(world, "shop")
+    assert '{"Key":"in parts"}' in told
     for one in world.shop.versions("restored"):
-        if not one.marker and one.key not in ("plain", "gone"):
+        if one.key in (*single, "in parts"):
             assert world.shop.tags("restored", one) == {"a": "b c"}
             with world.shop.open_version("restored", one) as opened:
                 assert opened.headers["x-amz-meta-k"] == "v"
                 assert opened.headers["content-type"] == "text/x-test"
+                assert opened.body.read() == (body if one.key == "in parts" else one.key.encode())
+    assert json.loads(world.shop.setting("restored", "policy").text) == json.loads(policy("restored"))
+    for name in ("versioning", "lifecycle", "cors"):
+        before, after = (world.shop.setting(bucket, name).text for bucket in ("shop", "restored"))
+        assert meaning(after) == meaning(before)
+
+
+def test_stock_tools_restore_a_bucket_with_a_lock(
+    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
+) -> None:
+    world = Served(monkeypatch, address, encrypted=False)
+    world.shop.client.make_bucket("locked", object_lock=True)
+    world.shop.set_setting("locked", "lock", LOCK)
+    world.source = replace(world.source, what={"bucket": "locked"})
+    place = Disaster(world, world.back_up(0), tmp_path, address)
+    follow(place.blocks, place.folder, place.environment)
+    before, after = (world.shop.setting(bucket, "lock").text for bucket in ("locked", "restored"))
+    assert meaning(after) == meaning(before)
+
+
+@pytest.mark.parametrize("call", ["put-object", "delete-object", "upload-part"])
+def test_the_text_goes_no_further_than_an_object_that_could_not_be_restored(
+    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path, call: str
+) -> None:
+    world = Served(monkeypatch, address, encrypted=False)
+    for name, text in (("versioning", VERSIONING), ("cors", CORS)):
+        world.shop.set_setting("shop", name, text)
+    # The list goes from its end.
+    world.write("later", b"later")
+    world.write("object", os.urandom(2 * 1024 * 1024 if call == "upload-part" else 10))
+    if call == "delete-object":
+        world.shop.remove_version("shop", "object")
+    place = Disaster(world, world.back_up(0), tmp_path, address)
+    ran = run(place.blocks, place.folder, place.environment | {"PART": "1"}, [place.without(call)])
+    assert ran.returncode != 0
+    assert ran.stderr.splitlines()[-1] == STOPPED
+    assert ran.stdout.splitlines()[-1] == '{"Key":"object"}'
+    assert "later" not in [one[0] for one in held(world, "restored")]
+    assert world.shop.setting("restored", "cors").state is Known.NONE
 
 
 def test_a_stored_content_is_an_ordinary_file_of_age_and_zstd(monkeypatch: pytest.MonkeyPatch, address: str) -> None:

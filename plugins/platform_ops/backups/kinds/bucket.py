@@ -208,16 +208,27 @@ class Bucket:
 
     def commands(self, manifest: Manifest) -> str:
         """Fetch the contents and write object after object, the oldest version first."""
-        contents = f"{manifest.source}/contents/"
-        versioning = (
-            'aws s3api put-bucket-versioning --bucket "$BUCKET" --versioning-configuration Status=Enabled\n'
-            if manifest.state.get("versions")
-            else ""
-        )
         unpack = (
             "age --decrypt --identity key.txt packed | zstd --decompress" if manifest.recipients else "zstd -dc packed"
         )
-        return _COMMANDS.format(contents=contents, versioning=versioning, unpack=unpack)
+        versions = bool(manifest.state.get("versions"))
+        found = dict(manifest.state.get("settings", {}))
+        # A bucket that never kept versions has this setting too, but none that a store takes.
+        settings = [name for name in SETTINGS if found.get(name) == Known.SET and (versions or name != "versioning")]
+        # Last: it may forbid the others.
+        settings.sort(key="policy".__eq__)
+        restored = _OBJECTS.format(
+            contents=f"{manifest.source}/contents/",
+            locked=" --object-lock-enabled-for-bucket" if "lock" in settings else "",
+            versioning=_VERSIONING if versions else "",
+            unpack=unpack,
+        )
+        if not settings:
+            return restored
+        old = str(manifest.state["bucket"]).replace(".", r"\.")
+        return restored + _SETTINGS.format(
+            old=old, settings="\n".join(f"put_setting {name} {SETTINGS[name]}" for name in settings)
+        )
 
 
 class _OtherBytes(TryAgain):
@@ -239,25 +250,67 @@ def _told(settings: dict[str, Setting]) -> Iterator[str]:
             yield f"Of the bucket's settings, {', '.join(names)}: {state}."
 
 
-_COMMANDS = """\
+_VERSIONING = (
+    'aws s3api put-bucket-versioning --bucket "$BUCKET" --versioning-configuration Status=Enabled\n'
+    "# The list has the newest version of a key first; they are written the oldest first.\n"
+)
+
+_OBJECTS = """\
 # An S3 client: this text uses aws, which finds address and keys in AWS_ENDPOINT_URL and its other variables.
 # STORE holds the backups, BUCKET is a new bucket to restore into; jq reads the list.
 : "${{STORE:?}}" "${{BUCKET:?}}"
-aws s3api create-bucket --bucket "$BUCKET"
-{versioning}# The list has the newest version of a key first; they are written the oldest first.
-tac objects.jsonl | while IFS= read -r line; do
-  key=$(printf '%s' "$line" | jq '{{Key: .key}}')
-  if [ "$(printf '%s' "$line" | jq .marker)" = true ]; then
-    aws s3api delete-object --bucket "$BUCKET" --cli-input-json "$key"
+# What is larger is sent in parts of so many MiB: S3 takes 5 GiB at once.
+PART="${{PART:-1024}}"
+aws s3api create-bucket --bucket "$BUCKET"{locked}
+{versioning}tac objects.jsonl > oldest-first.jsonl
+while IFS= read -r line; do
+  key=$(printf '%s' "$line" | jq --compact-output '{{Key: .key}}')
+  printf '%s\\n' "$key"
+  marker=$(printf '%s' "$line" | jq .marker)
+  if [ "$marker" = true ]; then
+    aws s3api delete-object --bucket "$BUCKET" --cli-input-json "$key" > /dev/null
     continue
   fi
   content=$(printf '%s' "$line" | jq -r .content)
   aws s3 cp --only-show-errors "s3://$STORE/{contents}$content" packed
   {unpack} > plain
-  printf '%s' "$line" | jq -r '.sha256 + "  plain"' | sha256sum --check --quiet || exit 1
+  sum=$(printf '%s' "$line" | jq -r .sha256)
+  echo "$sum  plain" | sha256sum --check --quiet
   put=$(printf '%s' "$line" | jq '{{Key: .key}} + .put')
-  aws s3api put-object --bucket "$BUCKET" --cli-input-json "$put" --body plain > /dev/null
-done
-# The bucket's own settings are in settings.json, each as the store had it; for example:
-jq -r 'to_entries[] | select(.value.state == "set") | .key' settings.json
+  parts=$((($(wc -c < plain) + PART * 1048576 - 1) / (PART * 1048576)))
+  if [ "$parts" -le 1 ]; then
+    aws s3api put-object --bucket "$BUCKET" --cli-input-json "$put" --body plain > /dev/null
+    continue
+  fi
+  upload=$(aws s3api create-multipart-upload --bucket "$BUCKET" --cli-input-json "$put" --query UploadId --output text)
+  number=0
+  while [ "$number" -lt "$parts" ]; do
+    dd if=plain of=part bs=1048576 skip=$((number * PART)) count="$PART" status=none
+    number=$((number + 1))
+    aws s3api upload-part --bucket "$BUCKET" --cli-input-json "$key" --upload-id "$upload" --part-number "$number" \\
+      --body part > /dev/null
+  done
+  aws s3api list-parts --bucket "$BUCKET" --cli-input-json "$key" --upload-id "$upload" \\
+    --query '{{Parts: Parts[].{{PartNumber: PartNumber, ETag: ETag}}}}' --output json > parts.json
+  aws s3api complete-multipart-upload --bucket "$BUCKET" --cli-input-json "$key" --upload-id "$upload" \\
+    --multipart-upload file://parts.json > /dev/null
+done < oldest-first.jsonl
+"""
+
+_SETTINGS = """\
+# The bucket's own settings, as the store had them; curl sends them. Leave out what the new bucket must not have.
+: "${{AWS_ENDPOINT_URL:?}}" "${{AWS_ACCESS_KEY_ID:?}}" "${{AWS_SECRET_ACCESS_KEY:?}}"
+put_setting() {{
+  jq --join-output --arg name "$1" '.[$name].text' settings.json > setting
+  # A policy names its bucket, which may be called otherwise now.
+  sed --in-place 's#:::{old}\\([/"]\\)#:::'"$BUCKET"'\\1#g' setting
+  md5=$(openssl dgst -md5 -binary setting | base64)
+  sum=$(sha256sum setting | cut --characters=-64)
+  echo "setting: $1"
+  printf 'user = "%s:%s"\\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
+    curl --config - --fail-with-body --silent --show-error --header "Content-MD5: $md5" \\
+      --header "x-amz-content-sha256: $sum" --aws-sigv4 "aws:amz:${{AWS_DEFAULT_REGION:-us-east-1}}:s3" \\
+      --upload-file setting "${{AWS_ENDPOINT_URL%/}}/$BUCKET?$2="
+}}
+{settings}
 """

@@ -142,8 +142,11 @@ class Directory:
 
     def commands(self, manifest: Manifest) -> str:
         """Extract with GNU tar: the files first, then the folders and links with their modes and times."""
+        # Not through a pipe, of which a shell looks at the last end only.
         unpack = (
-            "age --decrypt --identity key.txt packed | zstd --decompress" if manifest.recipients else "zstd -dc packed"
+            "age --decrypt --identity key.txt --output packed.zst packed\n  zstd -dc packed.zst"
+            if manifest.recipients
+            else "zstd -dc packed"
         )
         return _COMMANDS.format(contents=f"{manifest.source}/{FOLDER}/", unpack=unpack)
 
@@ -158,8 +161,8 @@ tar --extract --file packs.tar --directory packs
 for list in packs/*; do
   [ -e "$list" ] || continue
   aws s3 cp --only-show-errors "s3://$STORE/{contents}${{list#packs/}}" packed
-  {unpack} > pack.tar || exit 1
-  tar --extract --file pack.tar --directory restored --preserve-permissions --null --files-from "$list" || exit 1
+  {unpack} > pack.tar
+  tar --extract --file pack.tar --directory restored --preserve-permissions --null --files-from "$list"
 done
 # Folders get their modes and times when everything is in them.
 tar --extract --file tree.tar --directory restored --preserve-permissions --delay-directory-restore

@@ -171,8 +171,8 @@ class Postgres:
             f"#   initdb --username={shlex.quote(superuser)} --encoding=UTF8 --locale=C --pgdata=restored\n"
             "# PGHOST, PGPORT and PGPASSWORD say how it is reached.\n"
             f"export PGUSER={shlex.quote(superuser)}\n"
-            f"grep --invert-match --line-regexp --fixed-strings {excluded} {ROLES} |\n"
-            f"  psql --no-psqlrc --set=ON_ERROR_STOP=1 --dbname={TEMPLATE} --file=-\n"
+            f"grep --invert-match --line-regexp --fixed-strings {excluded} {ROLES} > other-roles.sql\n"
+            f"psql --no-psqlrc --set=ON_ERROR_STOP=1 --dbname={TEMPLATE} --file=other-roles.sql\n"
             f"{restores}\n"
             f"# {INVENTORY} says how many rows each table must have.\n"
         )

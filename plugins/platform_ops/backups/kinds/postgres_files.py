@@ -73,16 +73,28 @@ class PostgresFiles:
 
     def commands(self, manifest: Manifest) -> str:
         """Extract, verify and start."""
-        superuser = shlex.quote(str(manifest.state["superuser"]))
-        return (
-            "mkdir --mode=700 restored\n"
-            f"tar --extract --file {FILES} --directory restored --preserve-permissions\n"
-            "pg_verifybackup restored\n"
-            f"# As the account of PostgreSQL, never root, with programs of PostgreSQL {manifest.state['server']};\n"
-            "# look through postgresql.conf and pg_hba.conf first, which are the old server's:\n"
-            "#   pg_ctl --pgdata=restored --wait start\n"
-            f"#   psql --username={superuser} --dbname=template1\n"
-        )
+        state = manifest.state
+        return _COMMANDS.format(files=FILES, version=state["server"], superuser=shlex.quote(str(state["superuser"])))
+
+
+_COMMANDS = """\
+mkdir --mode=700 restored
+tar --extract --file {files} --directory restored --preserve-permissions
+pg_verifybackup restored
+# Debian keeps these in /etc/postgresql, where no base backup looks, and without them no server starts.
+[ -e restored/postgresql.conf ] || echo 'max_prepared_transactions = 1000' > restored/postgresql.conf
+[ -e restored/pg_hba.conf ] || echo 'local all all peer' > restored/pg_hba.conf
+[ -e restored/pg_ident.conf ] || : > restored/pg_ident.conf
+# Look through these and postgresql.auto.conf: what they say was meant for the old server. Then start it, as the account
+# of PostgreSQL, never root, with programs of PostgreSQL {version}, so that only that account gets to it:
+#   mkdir restored/first-look
+#   echo 'local all all trust' > restored/first-look/pg_hba.conf
+#   options='-c hba_file=restored/first-look/pg_hba.conf -c unix_socket_directories=first-look'
+#   options="$options -c listen_addresses= -c archive_mode=off"
+#   pg_ctl --pgdata=restored --log=restored.log --options="$options" --wait start
+#   psql --host="$PWD/restored/first-look" --username={superuser} --dbname=template1
+# When all is as you expect, stop it, and start it again without the options.
+"""
 
 
 def _unreadable(server: Server, database: str, query: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Holds an extracted base backup against the manifest that PostgreSQL put into it, as ``pg_verifybackup`` does.
 
-Not by that program: the one in the sandbox's package crashes. The log (``pg_wal``) is in no manifest; whether it is
-whole shows at the first start, which replays it.
+Not by that program: the one in the sandbox's package crashes, and this is the same everywhere. That it finds whatever
+Debian's does, ``tests/real/test_postgres.py`` shows. The log (``pg_wal``) is in no manifest; whether it is whole shows
+at the first start, which replays it.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from platform_ops.backups.pruning import prune
 from platform_ops.backups.sources import Retention
 from platform_ops.backups.store import Points
 from tests.programs import stock_tool
+from tests.restore_text import STOPPED, follow, run, scripts
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -200,9 +201,9 @@ def test_a_pack_that_the_point_does_not_list_is_named(nights: Nights, tmp_path: 
         nights.kind.restore(nights.opened(lost), tmp_path)
 
 
-@pytest.mark.parametrize("encrypted", [True, False])
+@pytest.mark.parametrize(("encrypted", "spoilt"), [(True, False), (False, False), (True, True), (False, True)])
 def test_stock_tools_restore_it_by_the_text_beside_it(
-    nights: Nights, tree: Path, tmp_path: Path, encrypted: bool
+    nights: Nights, tree: Path, tmp_path: Path, encrypted: bool, spoilt: bool
 ) -> None:
     nights.recipients = nights.recipients if encrypted else ()
     for name in (b"not utf-8 \xff", b"-rf", b"new\nline", b"*"):
@@ -221,15 +222,21 @@ def test_stock_tools_restore_it_by_the_text_beside_it(
         (store / key).write_bytes(body)
     (store / "tree" / manifest.point / manifest.place).rename(folder)
     (folder / "key.txt").write_text(nights.identity)
-    blocks = [part.partition("```")[0] for part in (folder / "RESTORE.md").read_text().split("```sh\n")[1:]]
+    blocks = scripts((folder / "RESTORE.md").read_text())
     # What stands for the S3 client copies from a folder; a real one does it in the functional tests.
-    client = 'aws() { cp "${4/#s3:/$FOLDER}" "$5"; }'
-    tools = os.pathsep.join({str(stock_tool(name).parent) for name in ("age", "zstd", "tar")})
-    environment = os.environ | {"PATH": f"{os.environ['PATH']}{os.pathsep}{tools}"}
-    environment |= {"STORE": "store", "FOLDER": str(tmp_path) + "/"}
-    subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join([client, *blocks])], cwd=folder, env=environment, check=True
-    )
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "aws").write_text(f'#!/bin/sh\ncp "{tmp_path}/${{4#s3://}}" "$5"\n')
+    (tmp_path / "bin" / "aws").chmod(0o700)
+    path = [tmp_path / "bin", *(stock_tool(name).parent for name in ("age", "zstd", "tar"))]
+    if spoilt:
+        pack = next((store / "tree" / "contents").iterdir())
+        pack.write_bytes(pack.read_bytes()[:-1])
+        ran = run(blocks, folder, {"STORE": "store"}, path)
+        assert ran.returncode != 0
+        assert ran.stderr.splitlines()[-1] == STOPPED
+        assert not (folder / "restored" / "closed").exists()
+        return
+    follow(blocks, folder, {"STORE": "store"}, path)
     assert nights.kind.compare(nights.opened(manifest), folder / "restored") == []
     closed = (folder / "restored" / "closed").stat()
     assert (closed.st_mode & 0o777, closed.st_mtime_ns) == (0o500, 1)

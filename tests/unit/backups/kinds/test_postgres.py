@@ -1,8 +1,6 @@
 """Dump, restore and compare, by PostgreSQL's own programs against a server of the tests' own."""
 
 import io
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -20,6 +18,7 @@ from platform_ops.systems.postgres.errors import DatabaseMissing, ProgramFailed,
 from platform_ops.systems.postgres.programs import Programs
 from tests.postgres_server import SUPERUSER, Collected, catalogued, end_server, take
 from tests.postgres_server import Source as Server
+from tests.restore_text import follow, restoring
 
 SHOP = """
 CREATE ROLE clerk LOGIN PASSWORD 'nobody-will-guess' CONNECTION LIMIT 7;
@@ -268,9 +267,8 @@ def test_the_text_beside_the_point_restores_it_by_stock_tools(shop: Server, targ
     cluster = Cluster(target / CLUSTER, Programs())
     cluster.create(SUPERUSER)
     with cluster.running(SUPERUSER) as server:
-        environment = {"PATH": f"{bin_folder}:{os.environ['PATH']}", "PGHOST": server.host, "LC_ALL": "C"}
-        script = f"set -eu\n{subject.commands(point.manifest)}"
-        subprocess.run(["sh", "-c", script], cwd=target, env=environment, check=True, capture_output=True)
+        environment = {"PGHOST": server.host, "LC_ALL": "C"}
+        follow(restoring(point.manifest, subject.commands(point.manifest)), target, environment, [bin_folder])
     assert subject.compare(point, target) == []
 
 

@@ -1,7 +1,5 @@
 """Base backups, by PostgreSQL's own programs against a server of the tests' own."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,8 @@ from platform_ops.common.errors import TryAgain
 from platform_ops.systems.postgres.cluster import Cluster
 from platform_ops.systems.postgres.errors import DatabaseMissing, ServerGone
 from platform_ops.systems.postgres.programs import Programs
-from tests.postgres_server import SUPERUSER, Collected, Source, catalogued, end_server, take
+from tests.postgres_server import SUPERUSER, Collected, Source, catalogued, end_server, look, take
+from tests.restore_text import follow, restoring
 
 QUERY = "SELECT count(*) FROM t"
 
@@ -102,15 +101,33 @@ def test_a_missing_database_is_told_before_anything_is_copied(shop: Source) -> N
         pass
 
 
+@pytest.fixture
+def verify_backup(target: Path) -> None:
+    """Stand for ``pg_verifybackup``: the package's own crashes. What it would say, the tests against Debian's show."""
+    (target / "pg_verifybackup").write_text("#!/bin/sh\ntest -f $1/backup_manifest\n")
+    (target / "pg_verifybackup").chmod(0o755)
+
+
+@pytest.mark.usefixtures("verify_backup")
 def test_the_text_beside_the_point_restores_it_by_stock_tools(shop: Source, target: Path, bin_folder: Path) -> None:
     subject = kind("shop")
     point = take(subject)
     (target / FILES).write_bytes(point.parts[FILES])
-    # The package's own crashes; what it would say, the tests above show.
-    (target / "pg_verifybackup").write_text("#!/bin/sh\ntest -f $1/backup_manifest\n")
-    (target / "pg_verifybackup").chmod(0o700)
-    environment = {"PATH": f"{target}:{bin_folder}:{os.environ['PATH']}", "LC_ALL": "C"}
-    subprocess.run(["sh", "-euc", subject.commands(point.manifest)], cwd=target, env=environment, check=True)
+    block = restoring(point.manifest, subject.commands(point.manifest))
+    follow(block, target, {"LC_ALL": "C"}, [target, bin_folder])
+    assert "trust" in (target / "restored" / "pg_hba.conf").read_text(), "its own settings stay"
     (target / "restored").rename(target / CLUSTER)
     Cluster(target / CLUSTER, Programs()).take_over()
     assert subject.compare(point, target) == []
+
+
+@pytest.mark.usefixtures("verify_backup")
+def test_the_text_starts_a_server_whose_settings_lay_elsewhere(
+    debian_source: Source, target: Path, bin_folder: Path
+) -> None:
+    debian_source.make("shop", "CREATE TABLE t AS SELECT n FROM generate_series(1, 500) n")
+    subject = kind("shop")
+    point = take(subject)
+    told = look(point, subject.commands(point.manifest), target, bin_folder, f"\\connect shop\n{QUERY}")
+    assert told == "500"
+    assert (target / "restored" / "pg_hba.conf").read_text() == "local all all peer\n"
