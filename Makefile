@@ -36,13 +36,14 @@ test: setup ## Run the tests.
 real: setup ## Build the real servers and tools for tests into the user's cache; needs Go, the first time minutes.
 	$(PY) -m sandbox build
 
-test-real: setup ## Run what touches the object store against MinIO, backups against versitygw and Debian's PostgreSQL too.
+test-real: setup ## Run what touches the object store against MinIO, backups against versitygw and PostgreSQL of Debian too.
 	$(PY) -m pytest -m real tests/real
 	SANDBOX_REAL=object_store=minio $(PY) -m pytest -m real tests/functional
 	SANDBOX_REAL=object_store=versitygw $(PY) -m pytest -m real tests/functional/test_backups.py
+	SANDBOX_REAL=object_store=minio $(PY) -m pytest tests/faults
 
-test-faults: setup ## Kill, damage and disturb backups at random moments; FAULTS_SEED=n draws again what n drew.
-	$(PY) -m pytest -m faults tests/faults
+test-faults: setup real ## Kill, damage and disturb backups on MinIO at random moments; FAULTS_SEED=n draws again what n drew.
+	SANDBOX_REAL=$${SANDBOX_REAL-object_store=minio} $(PY) -m pytest -m faults tests/faults
 
 test-nightly: setup ## Build the image and try it; needs root, the network and the packages buildah and mmdebstrap.
 	$(PY) -m pytest -m nightly --capture=no
