@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from platform_ops.backups.points import Manifest
-from platform_ops.backups.restoring import restore_text
+from platform_ops.backups.restore_text import restore_text
 
 STOPPED = "STOPPED: the step above failed, and nothing after it was done."
 

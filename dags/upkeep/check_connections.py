@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from airflow.sdk import Param, dag
 
 from platform_ops.common.dag_defaults import Area, Impact, default_args
-from platform_ops.upkeep.steps import CheckConnection, ListConnections, RecordEvidence, ReportConnections
+from platform_ops.upkeep.check_steps import CheckConnection, ListConnections, RecordEvidence, ReportConnections
 
 
 @dag(

@@ -27,7 +27,7 @@ from __future__ import annotations
 from airflow.sdk import Param, dag
 
 from platform_ops.common.dag_defaults import Area, Impact, default_args
-from platform_ops.upkeep.records import CloseOpenRecords
+from platform_ops.upkeep.close_steps import CloseOpenRecords
 
 
 @dag(

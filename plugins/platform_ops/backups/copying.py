@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from platform_ops.backups.depositing import Deposit
 from platform_ops.backups.kinds.shape import Kind, Part, Reading, Shares
 from platform_ops.backups.points import RESTORE_TEXT, Manifest, Member, sha256, stored_name
-from platform_ops.backups.restoring import restore_text
+from platform_ops.backups.restore_text import restore_text
 from platform_ops.backups.sources import Source
 from platform_ops.backups.store import Points
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from platform_ops.backups.drilling import drill, opened, refuse_differences, trusted_manifest
+from platform_ops.backups.drilling import drill, opened, refuse_differences
 from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION
 from platform_ops.backups.kinds.shape import Leaves
@@ -112,7 +112,7 @@ class DrillRestore(SourceStep):
             self.log.warning("The failed drill could not be kept for the report: %s", error)
 
     def _drill(self, source: Source, points: Points, point: str) -> StepReport:
-        manifest, sha256 = trusted_manifest(points, point)
+        manifest, sha256 = points.trusted(point)
         held = witness(manifest, sha256)
         with scratch(_scratch_of(source.name)) as folder:
             measured = drill(KINDS[source.kind](source), opened(points, manifest, self.log.info, times=2), folder)

@@ -84,21 +84,6 @@ def drill(kind: Kind, opened: Opened, scratch: Path) -> Drill:
     return Drill(opened.manifest.point, rpo, rto, tuple(differences))
 
 
-def trusted_manifest(points: Points, point: str) -> tuple[Manifest, str]:
-    """Return a point's manifest and its sha256, if it is the one that was verified.
-
-    :raises NoPoint: there is no such point.
-    :raises NotProven: it was changed since.
-    """
-    manifest, sha256 = points.manifest(point)
-    if points.verified_as(point).get("manifest_sha256") != sha256:
-        raise NotProven(
-            f"The manifest of point {point} of {manifest.source} is not the one that was verified: "
-            "somebody changed it. Restore an older point, and find out who."
-        )
-    return manifest, sha256
-
-
 def refuse_differences(manifest: Manifest, differences: Sequence[str], facts: Mapping[str, Any]) -> None:
     """Refuse what was restored and is not what was backed up.
 

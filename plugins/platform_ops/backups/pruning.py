@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from platform_ops.backups.contents import Stored, abort_uploads, index_member, key_of, listed, point_of, present
-from platform_ops.backups.drilling import trusted_manifest
 from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.points import CLAIM, MANIFEST, SPOILT, VERIFIED, BadManifest, Manifest, is_point, point_time
 from platform_ops.backups.retention import Fate, fates
@@ -125,7 +124,7 @@ def _trusted(points: Points, existing: list[str]) -> dict[str, Manifest]:
     trusted = {}
     for point in existing:
         with suppress(NoPoint, BadManifest, NotProven):
-            trusted[point] = trusted_manifest(points, point)[0]
+            trusted[point] = points.trusted(point)[0]
     return trusted
 
 

@@ -17,7 +17,7 @@ from platform_ops.approvals.identities import load_identities
 from platform_ops.approvals.policy import ApprovalPolicy
 from platform_ops.approvals.rules import binding, judge, may_answer, participants
 from platform_ops.backups.destinations import BucketDestination, Destination, FolderDestination
-from platform_ops.backups.drilling import Opened, opened, trusted_manifest
+from platform_ops.backups.drilling import Opened, opened
 from platform_ops.backups.errors import NoPoint
 from platform_ops.backups.keys import READER_CONNECTION
 from platform_ops.backups.kinds.shape import Leaves, Selective
@@ -184,10 +184,7 @@ class Restore:
         """
         if not is_point(point):
             raise BadWish("plan_restore has left no point. Clear plan_restore, with what follows it.")
-        if self.points.has(point, VERIFIED):
-            found = trusted_manifest(self.points, point)
-        else:
-            found = self.points.manifest(point)
+        found = self.points.trusted(point) if self.points.has(point, VERIFIED) else self.points.manifest(point)
         if not self.wish.accepts(point, found[0].settled_at):
             raise BadWish(f"Point {point} is not what the form asks for. Clear plan_restore, with what follows it.")
         return found

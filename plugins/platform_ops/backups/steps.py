@@ -13,7 +13,6 @@ from airflow.sdk.exceptions import AirflowException
 
 from platform_ops.backups import copying
 from platform_ops.backups.contents import CYCLE, check_contents, check_older_contents
-from platform_ops.backups.drilling import trusted_manifest
 from platform_ops.backups.errors import Contradiction, Corrupt, NoPoint, NotProven
 from platform_ops.backups.keys import listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
@@ -299,7 +298,7 @@ class VerifyPoint(SourceStep):
 
     def _look(self, points: Points, point: str, newest: Manifest) -> tuple[str, str]:
         """Read an older point; return its manifest's sha256, and what its evidence says."""
-        manifest, sha256 = trusted_manifest(points, point)
+        manifest, sha256 = points.trusted(point)
         said = witness(manifest, sha256)
         progress = Progress(self.log.info, manifest.stored_size)
         self._read(points, manifest, progress)

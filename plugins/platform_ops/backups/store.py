@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from platform_ops.backups.errors import Corrupt, GivenUp, NoPoint
+from platform_ops.backups.errors import Corrupt, GivenUp, NoPoint, NotProven
 from platform_ops.backups.history import LISTED, History, Kept
 from platform_ops.backups.points import (
     CLAIM,
@@ -143,6 +143,20 @@ class Points:
             if near
             else "It has none: run back_up_sources first."
         )
+
+    def trusted(self, point: str) -> tuple[Manifest, str]:
+        """Return a point's manifest and its sha256, if it is the one that was verified.
+
+        :raises NoPoint: there is no such point.
+        :raises NotProven: it was changed since.
+        """
+        manifest, found = self.manifest(point)
+        if self.verified_as(point).get("manifest_sha256") != found:
+            raise NotProven(
+                f"The manifest of point {point} of {self.source} is not the one that was verified: "
+                "somebody changed it. Restore an older point, and find out who."
+            )
+        return manifest, found
 
     def commit(self, manifest: Manifest) -> tuple[Manifest, str]:
         """Write the manifest, which makes the point exist; return the one that stands, and its sha256.

@@ -340,7 +340,7 @@ def world(tmp_path: Path, repositories: Path, catalogue: Path, monkeypatch: pyte
         "readers.KubernetesHook": made.kubernetes,
     }
     monkeypatch.setattr("platform_ops.evidence.recording.ObjectStoreHook", lambda: made.store)
-    monkeypatch.setattr("platform_ops.upkeep.steps.AirflowApi", lambda: made.airflow)
+    monkeypatch.setattr("platform_ops.upkeep.check_steps.AirflowApi", lambda: made.airflow)
     monkeypatch.setattr("platform_ops.approvals.answers.AirflowApi", lambda: made.airflow)
     for name, hook in hooks.items():
         monkeypatch.setattr(f"platform_ops.delivery.{name}", lambda *_, hook=hook: hook)

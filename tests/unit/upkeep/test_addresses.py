@@ -6,8 +6,8 @@ import pytest
 
 from platform_ops.common.connections import base_url
 from platform_ops.common.errors import Invalid
+from platform_ops.upkeep.check_steps import ROOMS
 from platform_ops.upkeep.checks import System
-from platform_ops.upkeep.steps import ROOMS
 
 SECRET = "glpat-0123456789abcdef"
 WITH_ADDRESS = sorted(set(ROOMS) - {System.RECIPIENTS, System.IDENTITY})

@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from platform_ops.common.airflow_api import AirflowApi
 from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.systems.object_store.hook import ObjectStoreHook
-from platform_ops.upkeep import records
+from platform_ops.upkeep import close_steps
+from platform_ops.upkeep.close_steps import WAYS, CloseOpenRecords
 from platform_ops.upkeep.recorded import RECORDED
-from platform_ops.upkeep.records import WAYS, CloseOpenRecords
 from sandbox.processes import ROOT
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -85,7 +85,7 @@ class World:
 @pytest.fixture(params=RUNS)
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(RUNS[request.param][0])
-    monkeypatch.setattr(records, "AirflowApi", lambda: made.api)
+    monkeypatch.setattr(close_steps, "AirflowApi", lambda: made.api)
     for module in ("upkeep.recorded", "evidence.recording"):
         monkeypatch.setattr(f"platform_ops.{module}.ObjectStoreHook", lambda: made.store)
     return made

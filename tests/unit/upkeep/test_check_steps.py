@@ -11,15 +11,15 @@ from platform_ops.common.documents import BadDocument
 from platform_ops.common.errors import AuthenticationFailed, Invalid, NotFound, Unreachable
 from platform_ops.common.permissions import CheckedConnection, Finding, Permission, State
 from platform_ops.common.records import RunRecord, TaskRecord
-from platform_ops.upkeep import steps
-from platform_ops.upkeep.checks import System, UnknownConnection
-from platform_ops.upkeep.steps import (
+from platform_ops.upkeep import check_steps
+from platform_ops.upkeep.check_steps import (
     CheckConnection,
     ListConnections,
     PermissionMissing,
     RecordEvidence,
     ReportConnections,
 )
+from platform_ops.upkeep.checks import System, UnknownConnection
 from sandbox.processes import ROOT
 
 ROW = Permission("scope api", "it is needed")
@@ -56,7 +56,7 @@ def context(**pulled):
 
 def check(monkeypatch, answer):
     room = Room(answer)
-    monkeypatch.setitem(steps.ROOMS, System.GITLAB, room)
+    monkeypatch.setitem(check_steps.ROOMS, System.GITLAB, room)
     given = context()
     try:
         CheckConnection(task_id="check_connection", connection="gitlab_default").execute(given)
@@ -119,13 +119,13 @@ def test_a_connection_is_asked_for_what_the_catalogue_says(monkeypatch):
 
 def told_by(monkeypatch, answer, kind):
     given = {}
-    original = steps.CheckConnection.hand_on
+    original = check_steps.CheckConnection.hand_on
 
     def keep(self, context, report):
         given["report"] = report
         original(self, context, report)
 
-    monkeypatch.setattr(steps.CheckConnection, "hand_on", keep)
+    monkeypatch.setattr(check_steps.CheckConnection, "hand_on", keep)
     with pytest.raises(kind):
         check(monkeypatch, answer)
     return given["report"]
@@ -192,7 +192,7 @@ def test_the_evidence_names_each_connection_and_what_was_said(monkeypatch):
     )
     run = RunRecord("check_connections", "r1", "running", None, None, None, None, {}, tasks)
     monkeypatch.setattr("platform_ops.evidence.recording.ObjectStoreHook", lambda: store)
-    monkeypatch.setattr("platform_ops.upkeep.steps.AirflowApi", lambda: SimpleNamespace(run=lambda *_: run))
+    monkeypatch.setattr("platform_ops.upkeep.check_steps.AirflowApi", lambda: SimpleNamespace(run=lambda *_: run))
     given = context(list_connections=LISTED)
     RecordEvidence(task_id="record_evidence").execute(given)
     assert given["told"][-1]["facts"]["reason"] == "harbor_default"

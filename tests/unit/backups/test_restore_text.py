@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from platform_ops.backups.points import Manifest, Member
-from platform_ops.backups.restoring import restore_text
+from platform_ops.backups.restore_text import restore_text
 from tests.restore_text import STOPPED, follow, run, scripts
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)

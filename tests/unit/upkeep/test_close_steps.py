@@ -14,8 +14,8 @@ from platform_ops.common.errors import Busy, NotFound, Unreachable
 from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.common.report import StepReport
 from platform_ops.delivery import closing
-from platform_ops.upkeep import records
-from platform_ops.upkeep.records import CloseOpenRecords, RecordsLeftOpen
+from platform_ops.upkeep import close_steps
+from platform_ops.upkeep.close_steps import CloseOpenRecords, RecordsLeftOpen
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 PARAMS = {"dry_run": False, "days": 7, "minutes": 5}
@@ -68,7 +68,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(records, "AirflowApi", lambda: made.api)
+    monkeypatch.setattr(close_steps, "AirflowApi", lambda: made.api)
     for name in ("is_closed", "open_ends", "record", "report"):
         monkeypatch.setattr(closing, name, getattr(made, name))
     return made
