@@ -30,6 +30,8 @@ SAFE_TRIES = 3
 CONNECTIONS = 16
 """How many threads may share a pool of urllib3 without a new connection for each call."""
 LARGEST_ANSWER = 32 * 1024 * 1024
+LONGEST_ANSWER_SECONDS = 60.0
+"""From its first byte to its last: each read has its own time-out, which an answer byte by byte never meets."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PASSING_STATUSES = frozenset({429, 502, 503, 504})
 LONGEST_RETRY_AFTER = 5.0
@@ -52,13 +54,16 @@ def _fail_point(method: str) -> AbstractContextManager[None]:
 
 
 class _LimitedStream(httpx.SyncByteStream):
-    def __init__(self, stream: httpx.SyncByteStream, what: str) -> None:
+    def __init__(self, stream: httpx.SyncByteStream, what: str, clock: Callable[[], float]) -> None:
         self._stream = stream
         self._what = what
+        self._clock = clock
 
     def __iter__(self) -> Iterator[bytes]:
-        total = 0
+        total, until = 0, self._clock() + LONGEST_ANSWER_SECONDS
         for chunk in self._stream:
+            if self._clock() > until:
+                raise Unreachable(f"{self._what} has not ended its answer after {LONGEST_ANSWER_SECONDS:.0f} s.")
             total += len(chunk)
             if total > LARGEST_ANSWER:
                 message = f"{self._what} answered with more than {LARGEST_ANSWER} bytes; ask for less at a time."
@@ -74,11 +79,19 @@ class Transport(httpx.BaseTransport):
 
     :param inner: what really sends; tests pass ``httpx.MockTransport``.
     :param pause: called with the seconds to wait between tries of a safe call.
+    :param clock: seconds that never go back.
     """
 
-    def __init__(self, inner: httpx.BaseTransport, *, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        inner: httpx.BaseTransport,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._inner = inner
         self._pause = pause
+        self._clock = clock
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and send again while a safe call meets a passing trouble."""
@@ -98,7 +111,7 @@ class Transport(httpx.BaseTransport):
                 continue
             stream = response.stream
             if isinstance(stream, httpx.SyncByteStream):
-                response.stream = _LimitedStream(stream, str(request.url.copy_with(query=None)))
+                response.stream = _LimitedStream(stream, str(request.url.copy_with(query=None)), self._clock)
             return response
         raise AssertionError  # pragma: no cover
 

@@ -1,5 +1,6 @@
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import certifi
@@ -71,6 +72,19 @@ def test_an_endless_answer_is_cut_off() -> None:
 
     with pytest.raises(Busy, match=str(LARGEST_ANSWER)):
         api(lambda _: httpx.Response(200, content=endless())).call("GET", "/x", what="it")  # type: ignore[arg-type]
+
+
+def test_an_answer_that_drips_is_cut_off() -> None:
+    clock = count(0, 25)
+
+    def dripping() -> Iterator[bytes]:
+        while True:
+            yield b"x"
+
+    inner = httpx.MockTransport(lambda _: httpx.Response(200, content=dripping()))
+    client = httpx.Client(base_url="http://harbor", transport=Transport(inner, clock=lambda: next(clock)))
+    with pytest.raises(Unreachable, match="has not ended its answer after 60 s"):
+        HttpApi("Harbor", client).call("GET", "/x", what="it")
 
 
 def test_a_slash_inside_a_segment_stays_inside() -> None:
