@@ -119,7 +119,7 @@ class GitHook(CheckedConnection, BaseHook):
         server = urlsplit(self.address)
         if server.scheme not in ("http", "https") or not self._connection.password:
             return _unknown_end("the connection has no token for HTTP")
-        address, token = f"{server.scheme}://{server.netloc.rpartition('@')[2]}", self._connection.password
+        address, token = f"{server.scheme}://{server.netloc}", self._connection.password
         with httpx_client(address, headers={"PRIVATE-TOKEN": token}, inner=self._inner) as client:
             api = HttpApi("The git server", client)
             try:

@@ -94,8 +94,3 @@ def test_without_a_token_for_http_nobody_is_asked(end, address: str, password: s
 
     found = end(answer, address=address, password=password)
     assert (found.state, "no token for HTTP" in found.sentence) == ("unknown", True)
-
-
-def test_a_password_in_the_address_stays_there(end) -> None:
-    found = end(lambda _: httpx.Response(404), address="https://bot:a-long-password@gitlab.test/gitops.git")
-    assert "a-long-password" not in found.sentence
