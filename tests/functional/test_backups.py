@@ -329,6 +329,38 @@ def test_a_bucket_comes_back_with_its_versions(backups: Backups) -> None:
     assert "s3://shop is the source" in reports["plan_restore"]["summary"]
 
 
+def test_no_secret_of_airflow_leaves_a_point_in_plain_text(backups: Backups) -> None:
+    """Not in the store, not in what the run reported, not in its logs, and not in the evidence."""
+    world, secret = backups.world, "planted-nobody-will-guess"
+    api = world.runs("ADMIN").api
+    planted = {
+        "connection_id": "planted",
+        "conn_type": "http",
+        "password": secret,
+        "extra": json.dumps({"token": secret}),
+    }
+    assert api.post("/api/v2/connections", json=planted).status_code == 201
+    assert api.post("/api/v2/variables", json={"key": "planted_secret", "value": secret}).status_code == 201
+    try:
+        state, reports = backups.run(BACK_UP, "airflow-database")
+        assert state == "success", reports
+        state, proofs = backups.run(DRILL, "airflow-database")
+        assert state == "success", proofs
+    finally:
+        assert api.delete("/api/v2/connections/planted").status_code == 204
+        assert api.delete("/api/v2/variables/planted_secret").status_code == 204
+    stored = backups.keys("airflow-database")
+    assert {"connections.json.zst.age", "variables.json.zst.age"} <= set(stored)
+    with world.object_store() as store:
+        written = [one.object_name for one in store.list_objects("evidence", recursive=True)]
+        evidence = b"".join(store.get_object("evidence", key).data for key in written)
+    logs = b"".join(path.read_bytes() for path in (world.state / "airflow").rglob("*.log"))
+    logs += b"".join(path.read_bytes() for path in (world.state / "logs").rglob("*") if path.is_file())
+    assert b"airflow-database" in logs
+    for told in (*stored.values(), evidence, logs, json.dumps([reports, proofs]).encode()):
+        assert secret.encode() not in told
+
+
 @pytest.mark.parametrize("name", ["gitops", "airflow-database"])
 def test_every_kind_is_restored_by_the_form(backups: Backups, name: str) -> None:
     backups.point(name)

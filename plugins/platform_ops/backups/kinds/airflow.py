@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ _CONNECTIONS = """
     FROM public.connection ORDER BY conn_id
 """
 _VARIABLES = "SELECT key, val, is_encrypted, description FROM public.variable ORDER BY key"
+_FORGET = "DELETE FROM connection; DELETE FROM variable"
 
 Entries = dict[str, Any]
 
@@ -80,13 +82,17 @@ class AirflowInstallation(Postgres):
         return wrong
 
     def commands(self, manifest: Manifest) -> str:
-        """Restore the database; a new installation with another Fernet key gets the secrets by Airflow itself."""
+        """Restore the database; an Airflow with another Fernet key gets the secrets by Airflow itself."""
+        database = shlex.quote(str(manifest.state["databases"][0]))
         return (
             f"{super().commands(manifest)}"
-            f"# The Fernet key of the database is not in here. For an Airflow with another one, {CONNECTIONS} and\n"
-            f"# {VARIABLES} hold all secrets in plain text; delete them afterwards:\n"
+            "# The Fernet key of the database is not in here. An Airflow with another one neither reads nor replaces\n"
+            f"# the restored secrets; {CONNECTIONS} and {VARIABLES} have them in plain text. With the settings of\n"
+            "# that Airflow, whether it takes the restored database or has one of its own:\n"
+            f"#   PGDATABASE={database} psql --no-psqlrc --command='{_FORGET}'\n"
             f"#   airflow connections import --overwrite {CONNECTIONS}\n"
             f"#   airflow variables import {VARIABLES}\n"
+            f"# Then delete {CONNECTIONS} and {VARIABLES}.\n"
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from platform_ops.backups.kinds.airflow import CONNECTIONS, VARIABLES, AirflowIn
 from platform_ops.backups.kinds.postgres import CLUSTER
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.systems.postgres.cluster import Cluster
+from platform_ops.systems.postgres.models import Server
 from platform_ops.systems.postgres.programs import Programs
 from tests.postgres_server import SUPERUSER, Source, catalogued, take
+from tests.restore_text import by_hand, follow, restoring
 
 KEY = Fernet.generate_key().decode()
 RECIPIENT = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"
@@ -44,16 +47,17 @@ def tables() -> str:
 def airflow(postgres: Source, monkeypatch: pytest.MonkeyPatch) -> Source:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", KEY)
     set_recipients(monkeypatch, [RECIPIENT])
-    postgres.make(
-        "airflow",
-        f"""{tables()};
+    postgres.make("airflow", f"{tables()}; {ROWS}")
+    return postgres
+
+
+ROWS = f"""
         INSERT INTO connection (conn_id, conn_type, host, port, password, extra, is_encrypted, is_extra_encrypted) VALUES
             ('harbor', 'http', 'h.test', 443, '{locked(SECRET)}', '{locked('{"a": 1}')}', true, true),
             ('plain', 'http', null, null, null, null, false, false);
         INSERT INTO variable (key, val, description, is_encrypted) VALUES
-            ('limit', '{locked("5")}', null, true), ('told', 'x', 'why', false);""",
-    )
-    return postgres
+            ('limit', '{locked("5")}', null, true), ('told', 'x', 'why', false);
+"""
 
 
 def set_recipients(monkeypatch: pytest.MonkeyPatch, recipients: list[str]) -> None:
@@ -137,3 +141,55 @@ def test_a_worker_without_the_key_makes_no_point(airflow: Source, monkeypatch: p
 def test_older_keys_still_count(airflow: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", f"{Fernet.generate_key().decode()},{KEY}")
     assert json.loads(take(kind()).parts[CONNECTIONS])["harbor"]["password"] == SECRET
+
+
+def settings(server: Server, home: Path) -> dict[str, str]:
+    """Return the environment of an Airflow that has its database there, and a home and a Fernet key of its own."""
+    return {
+        "LC_ALL": "C",
+        "PGHOST": server.host,
+        "PGUSER": SUPERUSER,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{SUPERUSER}@/airflow?host={server.host}",
+    }
+
+
+@pytest.mark.parametrize("own_database", [False, True])
+def test_its_text_brings_the_secrets_to_an_airflow_with_another_key(
+    postgres: Source,
+    monkeypatch: pytest.MonkeyPatch,
+    target: Path,
+    tmp_path: Path,
+    bin_folder: Path,
+    own_database: bool,
+) -> None:
+    path = [bin_folder, Path(sys.executable).parent]
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", KEY)
+    set_recipients(monkeypatch, [RECIPIENT])
+    postgres.make("airflow")
+    follow(["airflow db migrate"], tmp_path, settings(postgres.server, tmp_path), path)
+    postgres.sql(ROWS, "airflow")
+    subject = kind()
+    point = take(subject)
+    for name, body in point.parts.items():
+        (target / name).write_bytes(body)
+    (block,) = restoring(point.manifest, subject.commands(point.manifest))
+    # The first is for a server that is not there yet.
+    _, _, secrets = by_hand(block).partition("--pgdata=restored\n")
+    cluster = Cluster(target / CLUSTER, Programs())
+    cluster.create(SUPERUSER)
+    with cluster.running(SUPERUSER) as server:
+        environment = settings(server, tmp_path)
+        told = follow([block], target, environment, path)
+        if own_database:
+            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{tmp_path}/airflow.db"
+            follow(["airflow db migrate"], target, environment, path)
+        told += follow([f"set -e\n{secrets}"], target, environment, path)
+        exported = ["airflow connections export found.json", "airflow variables export values.json"]
+        follow(exported, target, environment, path)
+    assert SECRET not in told
+    assert json.loads((target / "found.json").read_text()) == json.loads(point.parts[CONNECTIONS])
+    found = json.loads((target / "values.json").read_text())
+    assert (int(found["limit"]), found["told"]) == (5, {"value": "x", "description": "why"})
