@@ -32,6 +32,8 @@ STOP_SECONDS = 10.0
 MARK = "this-is-a-platform-ops-sandbox"
 """A file of this name makes a folder a state folder; without it nothing is ever removed."""
 
+ONE_HOST = "the key that makes backups and the one that opens them are both on this host; in production keep them apart"
+
 
 @dataclass(frozen=True, slots=True)
 class _Run:
@@ -87,6 +89,7 @@ def up(
         fail_points.folder(state).mkdir(exist_ok=True)
         _start_everything(run)
         run.tell(f"everything is up: {run.airflow_url}, accounts and addresses in {state / 'env'}")
+        run.tell(ONE_HOST)
 
 
 def _claim(state: Path) -> None:

@@ -97,6 +97,15 @@ def test_every_busy_port_is_named_before_anything_starts(state: Path, monkeypatc
     assert "--base-port" in str(caught.value)
 
 
+def test_up_says_that_both_keys_of_backups_are_on_this_host(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(processes, "is_free", lambda port: True)
+    monkeypatch.setattr(lifecycle, "_start_everything", lambda run: None)
+    lifecycle.up(state)
+    assert lifecycle.ONE_HOST in capsys.readouterr().out
+
+
 def test_every_port_belongs_to_a_server() -> None:
     assert {lifecycle.PORT_OF.get(name, name) for name in contract.PORTS} <= set(lifecycle.SYSTEMS)
 
