@@ -23,7 +23,7 @@ this page.
 Each source has a file of its own, `include/backups/<source>.yaml`. Copy the sample of its [kind](#kinds) there, under
 the name that `source` says, and change it. The first step of a run names file, line and field of what is wrong; nothing
 is copied then. All times are UTC: those on the pages, those in the names of points, and the midnight at which the day
-of a nightly source begins, as do the days, weeks, months and years of the retention.
+of a nightly source begins, as do the hours, days, weeks, months and years of the retention.
 
 A text that begins with `*`, holds `: ` or ` #`, or looks like a number has to stand in quotes.
 

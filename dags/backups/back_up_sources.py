@@ -7,8 +7,8 @@ again, and deletes the points that the retention no longer keeps. One source's f
 
 ### When it runs
 
-Every hour; the first run after midnight (UTC) takes the nightly sources too. What an earlier run is still at work on is
-left to it. A person may start it for chosen sources, which are then backed up at once.
+Every hour; the first run after midnight (UTC) takes the nightly sources too. A person may start it for chosen sources,
+which are then backed up at once. What another run is still at work on is left to it.
 
 ### What it changes
 

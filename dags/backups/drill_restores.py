@@ -13,8 +13,8 @@ Every night. A person may start it for chosen sources.
 ### What it changes
 
 The backup bucket: one object for each drill, proven or failed, in the source's folder `proofs/`, where it outlives the
-point. The evidence bucket: the run's document. The scratch place is removed; when a drill was killed, by the run's last
-task.
+point. The evidence bucket: the run's document. The scratch place is removed; when a drill was killed, by
+`remove_leftovers`.
 
 ### When it fails
 
@@ -79,7 +79,7 @@ def drill_restores() -> None:
     remove_leftovers = RemoveLeftovers(task_id="remove_leftovers", queue=RESTORE_QUEUE).as_teardown()
 
     choose_sources >> require_proofs
-    [drill_restore, require_proofs] >> record_evidence >> remove_leftovers
+    [drill_restore, require_proofs] >> remove_leftovers >> record_evidence
 
 
 drill_restores()

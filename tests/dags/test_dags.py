@@ -19,6 +19,7 @@ from airflow.sdk import TriggerRule
 from platform_ops.backups.sources import source_names
 from platform_ops.common.dag_defaults import RETRY_POLICY, Area, Impact
 from platform_ops.delivery.services import service_names
+from platform_ops.upkeep.close_steps import WAYS
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADINGS = ["What it does", "When it runs", "What it changes", "When it fails"]
@@ -27,7 +28,7 @@ TEARDOWNS = {
     "check_connections": ["record_evidence", "report_connections"],
     # What a sweep does is told in the documents of the runs it closes.
     "close_open_records": [],
-    "drill_restores": ["record_evidence", "remove_leftovers"],
+    "drill_restores": ["remove_leftovers", "record_evidence"],
     "release_service": ["record_evidence", "report_release"],
     "report_backups": ["record_evidence"],
     "restore_backup": ["record_evidence"],
@@ -127,6 +128,12 @@ def test_every_task_but_the_teardowns_waits_for_the_success_of_those_before(dag:
         task.task_id for task in dag.tasks if not task.is_teardown and task.trigger_rule != TriggerRule.ALL_SUCCESS
     ]
     assert wrong == []
+
+
+def test_what_a_sweep_looks_for_in_an_ended_run_is_there(dag: Any) -> None:
+    if dag.dag_id in WAYS:
+        teardowns = {task.task_id for task in dag.tasks if task.is_teardown}
+        assert set(WAYS[dag.dag_id].last_steps) <= teardowns
 
 
 def test_the_teardowns_come_last_without_setups_and_without_a_say_in_the_runs_colour(dag: Any) -> None:

@@ -97,8 +97,9 @@ def may_answer(
     :raises TooFewApprovers: fewer than the quorum are left; nobody is asked then, since an empty list admits everyone.
     """
     # A directory behind Airflow does not tell accounts apart by the case of their letters.
+    known = {name.casefold(): name for name in reversed(approvers) if identities.by_airflow(name)}
     out = {name.casefold() for name in excluded}
-    left = tuple(name for name in approvers if name.casefold() not in out and identities.by_airflow(name))
+    left = tuple(name for name in approvers if known.get(name.casefold()) == name and name.casefold() not in out)
     if len(left) < quorum:
         raise TooFewApprovers(
             f"{quorum} of {', '.join(approvers)} must agree, and only {', '.join(left) or 'nobody'} may: the others "

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
 from platform_ops.backups.drilling import drill, opened, refuse_differences
 from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION
@@ -75,6 +77,9 @@ def _waiting(name: str) -> _Waiting:
         points = Points.of(load_source(name), READER_CONNECTION)
         drilled = points.last_drill()
         return _Waiting(name, drilled or _NEVER, copied=bool(drilled or points.all() or points.unfinished()))
+    except TryAgain:
+        # A store that is away for a moment would have everything drilled at once.
+        raise
     except TROUBLES:
         return _Waiting(name, seen=False)
 
@@ -86,15 +91,18 @@ class DrillRestore(SourceStep):
         """Drill."""
         source = load_source(self.source)
         points = Points.of(source, READER_CONNECTION)
-        verified = points.verified(points.all())
-        if not verified:
-            raise NoPoint(f"{source.name} has no verified point, so nothing can be proven. Run back_up_sources first.")
         began, run = datetime.now(UTC), context["dag_run"]
-        found = partial(Proof, began, verified[0], context["ti"].run_id)
+        point = next(iter(points.verified(points.all())), "")
+        found = partial(Proof, began, point, context["ti"].run_id)
         name = point_id(run.run_after, context["ti"].run_id)
         try:
+            if not point:
+                raise NoPoint(f"{source.name} has no verified point to prove anything. Run back_up_sources first.")
             with as_ours():
-                report = self._drill(source, points, verified[0])
+                report = self._drill(source, points, point)
+        except AirflowTaskTimeout:
+            self._keep(points, name, found(proven=False, why="It did not end in the time that a step has."))
+            raise
         except PlatformError as error:
             # What may pass is no finding until the last try has met it too.
             if isinstance(error, FailNow) or context["ti"].try_number > context["ti"].max_tries:
@@ -161,6 +169,8 @@ class RemoveLeftovers(StepOperator):
                 troubles.append(f"{name}: {error}")
         if troubles:
             raise Leftovers(f"What killed drills may have left could not be looked for. {' '.join(troubles)}")
+        if not chosen:
+            return StepReport("No drill has left anything.", "not needed")
         return StepReport(f"Nothing of {len(chosen)} drills is left.")
 
 

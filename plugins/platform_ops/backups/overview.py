@@ -207,7 +207,8 @@ def lateness(source: Source, proof: Proof | None, first: datetime | None, now: d
     since = proof.at if proof else first
     if since is None or now - since <= source.drill_every:
         return ""
-    what = f"The last proof is {_old(now - since)} old" if proof else f"It has points for {_old(now - since)}, no proof"
+    age = _old(now - since)
+    what = f"The last proof is {age} old" if proof else f"It has waited for a proof for {age}"
     return f"{what}; one is due every {_old(source.drill_every)}."
 
 

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException
 
 from platform_ops.backups import copying
 from platform_ops.backups.contents import CYCLE, check_contents, check_older_contents
-from platform_ops.backups.errors import Contradiction, Corrupt, NoPoint, NotProven
+from platform_ops.backups.errors import Contradiction, Corrupt, GivenUp, NoPoint, NotProven
 from platform_ops.backups.keys import listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
 from platform_ops.backups.points import MANIFEST, RESTORE_TEXT, VERIFIED, BadManifest, Manifest, point_id, point_time
@@ -62,21 +62,22 @@ class ChooseSources(StepOperator):
         return asked or known
 
     def run_step(self, context: Context) -> StepReport:
-        """Choose what is due and not at work in another run, or exactly what was asked for."""
-        names = self.wanted(context)
-        if context["params"].get("sources"):
-            return self._chosen(names, [])
-        now, busy = datetime.now(UTC), _busy(context["ti"])
-        due = [name for name in names if _is_due(name, now)]
-        return self._chosen([name for name in due if name not in busy], [name for name in due if name in busy])
-
-    @staticmethod
-    def _chosen(names: list[str], busy: list[str]) -> StepReport:
-        facts = {"sources": names, "busy": busy}
-        told = f" Earlier runs are still at work on {', '.join(busy)}." if busy else ""
-        if not names:
-            return StepReport(f"No {'other ' if busy else ''}source is due.{told}", "not needed", facts)
-        return StepReport(f"{len(names)} sources are backed up: {', '.join(names)}.{told}", facts=facts)
+        """Choose what is due, or what was asked for; what another run is at work on is left to it."""
+        names, now = self.wanted(context), datetime.now(UTC)
+        if not context["params"].get("sources"):
+            names = [name for name in names if _is_due(name, now)]
+        try:
+            at_work_on, unknown = _busy(context["ti"]), ""
+        except TROUBLES as error:
+            # Two copies of one source compete and harm nothing; none at all would.
+            at_work_on, unknown = set(), f" Whether other runs are at work is not known: {error}"
+        busy = [name for name in names if name in at_work_on]
+        chosen = [name for name in names if name not in at_work_on]
+        facts = {"sources": chosen, "busy": busy}
+        told = f" Other runs are still at work on {', '.join(busy)}, which is left to them." if busy else ""
+        if not chosen:
+            return StepReport(f"No {'other ' if busy else ''}source is due.{told}{unknown}", "not needed", facts)
+        return StepReport(f"{len(chosen)} sources are backed up: {', '.join(chosen)}.{told}{unknown}", facts=facts)
 
     def result(self, report: StepReport) -> list[str]:
         """Return the names, which Airflow makes the mapped tasks of."""
@@ -176,7 +177,7 @@ class CopySource(SourceStep):
         earlier = points.all()
         try:
             return points.manifest(earlier[0])[0].plain_size if earlier else 0
-        except BadManifest:
+        except (BadManifest, NoPoint):
             return 0
 
     @staticmethod
@@ -233,7 +234,7 @@ class VerifyPoint(SourceStep):
                 f"{{}} of point {point} were read again and are what was stored; all its {count} contents are there."
             )
         noted["bytes"] = progress.done
-        points.note(point, VERIFIED, noted)
+        points.verify(point, noted)
         facts: dict[str, Any] = {"source": source.name, "point": point} | noted
         with with_facts(facts):
             again = self._older(source, points, older, at, manifest)
@@ -277,12 +278,20 @@ class VerifyPoint(SourceStep):
         for one in turn[:share]:
             if at - verified[one] < CYCLE / 2:
                 break
+            noted = points.verified_as(one)
             try:
-                sha256, again[one] = self._look_twice(points, one, newest)
-            except SPOILS as error:
-                points.spoil(one, str(error))
+                sha256, said = self._look_twice(points, one, newest)
+                points.verify(one, noted | {"at": at.isoformat(), "manifest_sha256": sha256})
+            except GivenUp:
+                continue
+            except (*SPOILS, NoPoint) as error:
+                if not points.has(one, VERIFIED):
+                    # Another run has pruned it meanwhile.
+                    continue
+                if isinstance(error, SPOILS):
+                    points.spoil(one, str(error))
                 raise
-            points.note(one, VERIFIED, points.verified_as(one) | {"at": at.isoformat(), "manifest_sha256": sha256})
+            again[one] = said
         return again
 
     def _look_twice(self, points: Points, point: str, newest: Manifest) -> tuple[str, str]:

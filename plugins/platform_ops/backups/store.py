@@ -176,6 +176,20 @@ class Points:
         """Write what was found of a point beside it: ``verified.json``."""
         self.hook.put(self.bucket, self.key(point, name), json.dumps(content, indent=1, sort_keys=True).encode())
 
+    def verify(self, point: str, noted: Mapping[str, Any]) -> None:
+        """Note that a point was verified.
+
+        :raises GivenUp: another run deleted it meanwhile.
+        """
+        self.note(point, VERIFIED, noted)
+        # Whoever deletes a point looks for a note after its manifest went: of the two, one sees what the other did.
+        if not self.exists(point):
+            self.hook.remove(self.bucket, self.key(point, VERIFIED))
+            raise GivenUp(
+                f"Point {point} of {self.source} was deleted while it was verified, by a run that had verified a newer "
+                "one. That one stands for it."
+            )
+
     def spoil(self, point: str, why: str) -> None:
         """Note that a verified point is not what was stored any more: nothing is restored from it unasked."""
         self.note(point, SPOILT, {"why": why})
@@ -371,6 +385,9 @@ class Points:
         """
         for name in (VERIFIED, SPOILT, MANIFEST):
             self.hook.remove(self.bucket, self.key(point, name))
+        # Another run may have verified it in between.
+        if self.has(point, VERIFIED):
+            self.hook.remove(self.bucket, self.key(point, VERIFIED))
 
     def clear(self, point: str) -> None:
         """Delete what is left of a point but an empty manifest, its claims last: they say that something is left."""

@@ -8,7 +8,7 @@ from platform_ops.approvals.rules import ApprovalRejected
 from platform_ops.common.records import RunRecord
 from platform_ops.evidence.conclusion import Ending
 
-TEARDOWNS = ("record_evidence", "remove_leftovers")
+TEARDOWNS = ("record_evidence",)
 _WORK = frozenset({"done", "reused"})
 _GOOD = _WORK | {"not needed"}
 _CHOOSING = frozenset({"choose_sources", "plan_restore"})

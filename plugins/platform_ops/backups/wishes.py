@@ -21,7 +21,8 @@ LONGEST_KEY = 1024
 BUCKET = "s3://"
 
 SYSTEM = tuple(
-    Path("/", name) for name in ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr")
+    Path("/", name)
+    for name in ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr", "var/spool")
 )
 """Folders of the machine itself."""
 

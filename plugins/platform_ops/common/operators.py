@@ -11,9 +11,21 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
-from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowNotFoundException,
+    AirflowSecretsBackendAccessDenied,
+    AirflowSkipException,
+)
 
-from platform_ops.common.errors import NotFound, PlatformError, Refused, Superseded, TimedOut, WorkerTrouble
+from platform_ops.common.errors import (
+    AuthenticationFailed,
+    PlatformError,
+    Refused,
+    Superseded,
+    TimedOut,
+    TryAgain,
+    WorkerTrouble,
+)
 from platform_ops.common.remote_work import Watch, WorkSpec
 from platform_ops.common.report import REPORT_KEY, StepReport
 from platform_ops.common.triggers import RemoteWorkTrigger
@@ -24,15 +36,22 @@ if TYPE_CHECKING:
 PROGRESS_SECONDS = 5.0
 
 
+class NoConnection(TryAgain):
+    """Airflow finds no connection of a name."""
+
+
 @contextmanager
 def as_ours() -> Iterator[None]:
     """Turn what Airflow and the worker's system say into errors that a person can read; all others stay as they are."""
     try:
         yield
     except AirflowNotFoundException as error:
-        raise NotFound(
-            f"{str(error).rstrip('.')}. Enter it as docs/connections.md says, in Airflow or in the secrets backend."
+        # Airflow says the same of a secrets backend that does not answer, so it may pass.
+        raise NoConnection(
+            f"{str(error).rstrip('.')}, or its secrets backend does not answer. Enter it as docs/connections.md says."
         ) from error
+    except AirflowSecretsBackendAccessDenied as error:
+        raise AuthenticationFailed(f"{error}. Let the workers read it in the secrets backend.") from error
     except OSError as error:
         # Its own words and no more: clients' errors are of this class too, and may hold what they sent.
         where = f" ({error.filename})" if error.strerror and error.filename else ""

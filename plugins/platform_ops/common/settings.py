@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import site
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,13 +21,16 @@ def include() -> Path:
 
 
 def own_folders() -> tuple[Path, ...]:
-    """Return where the code and the settings of Airflow and of the project lie."""
+    """Return where the code, the settings and the keys of Airflow and of the project lie."""
+    import airflow
     from airflow.sdk import conf
 
-    airflow_home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
-    dags = conf.get("core", "dags_folder", fallback="")
+    airflow_home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
+    named = (conf.get("core", name, fallback="") for name in ("dags_folder", "plugins_folder"))
+    code = (Path(folder).parent for folder in airflow.__path__)
+    texts = filter(None, (airflow_home, *named, sys.prefix, site.getusersitepackages(), "~/.ssh"))
     ours = (home() / name for name in ("config", "dags", "include", "plugins"))
-    return (airflow_home, *([Path(dags)] if dags else []), *ours)
+    return tuple(folder.expanduser() for folder in (*map(Path, texts), *code, *ours))
 
 
 def airflow_url() -> str:

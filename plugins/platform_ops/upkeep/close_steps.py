@@ -19,7 +19,7 @@ from platform_ops.common.report import StepReport
 from platform_ops.delivery import closing
 from platform_ops.delivery.names import RELEASE
 from platform_ops.delivery.verdicts import TEARDOWNS, judge_run
-from platform_ops.upkeep.open_records import Closed, looks_open, why
+from platform_ops.upkeep.open_records import Closed, RunGoesOn, looks_open, require_same_end, why
 from platform_ops.upkeep.recorded import RECORDED, store_late
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
 class RecordsLeftOpen(FailNow):
     """Some runs could not be closed; all others were."""
-
-
-class RunGoesOn(PlatformError):
-    """Somebody cleared the run, or gave it another end, while it was being closed."""
 
 
 class CloseOpenRecords(StepOperator):
@@ -90,7 +86,7 @@ def _close(api: AirflowApi, listed: RunRecord, *, dry_run: bool) -> Closed | Non
     evidence = told = None
     if not dry_run:
         late = f"{why(run)}; close_open_records stored this, and asked the systems then."
-        check = partial(_require_same_end, api, run)
+        check = partial(require_same_end, api, run)
         try:
             evidence = closing.record(run, late, check)
             told = closing.report(run, evidence.facts, why(run), check)
@@ -105,17 +101,6 @@ def _close(api: AirflowApi, listed: RunRecord, *, dry_run: bool) -> Closed | Non
         evidence=str(evidence.facts["key"]) if evidence else "",
         told=told.summary if told else "",
     )
-
-
-def _require_same_end(api: AirflowApi, run: RunRecord) -> None:
-    """Look once more whether a run has the end it is being closed with.
-
-    :raises RunGoesOn: it has not; what it left open is its own to end.
-    """
-    now = api.bare_run(run.dag_id, run.run_id)
-    # Airflow queues a run anew when it is cleared.
-    if (now.state, now.queued_at) != (run.state, run.queued_at):
-        raise RunGoesOn(f"{run.run_id} is {now.state} since it was looked at. The next sweep looks again.")
 
 
 class _Close(Protocol):

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
+from platform_ops.common.airflow_api import AirflowApi
+from platform_ops.common.errors import PlatformError
 from platform_ops.common.records import RunRecord, TaskRecord
+
+
+class RunGoesOn(PlatformError):
+    """Somebody cleared the run, or gave it another end, while it was being closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +56,14 @@ def _succeeded(run: RunRecord, task: TaskRecord) -> bool:
 def why(run: RunRecord) -> str:
     """Return the sentence that evidence and status give for the run that did not close itself."""
     return f"Airflow ended the run as {run.state} without its last steps"
+
+
+def require_same_end(api: AirflowApi, run: RunRecord) -> None:
+    """Look once more whether a run has the end it is being closed with.
+
+    :raises RunGoesOn: it has not; what it left open is its own to end.
+    """
+    now = api.bare_run(run.dag_id, run.run_id)
+    # Airflow queues a run anew when it is cleared.
+    if (now.state, now.queued_at) != (run.state, run.queued_at):
+        raise RunGoesOn(f"{run.run_id} is {now.state} since it was looked at. The next sweep looks again.")

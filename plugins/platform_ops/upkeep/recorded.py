@@ -12,7 +12,7 @@ from platform_ops.evidence.recording import Recorded
 from platform_ops.evidence.store import as_recorded, find_end
 from platform_ops.systems.object_store.hook import ObjectStoreHook
 from platform_ops.upkeep.names import CHECK_CONNECTIONS
-from platform_ops.upkeep.open_records import Closed, why
+from platform_ops.upkeep.open_records import Closed, RunGoesOn, require_same_end, why
 from platform_ops.upkeep.verdicts import TEARDOWNS, judge_run
 
 
@@ -33,7 +33,13 @@ def store_late(api: AirflowApi, listed: RunRecord, *, dry_run: bool) -> Closed |
     run = api.run(listed.dag_id, listed.run_id)
     if run.state not in ENDED or find_end(store, run, without=recorded.last_steps):
         return None
-    stored = None if dry_run else recorded.record(run, late=f"{why(run)}; close_open_records stored this.")
+    stored = None
+    if not dry_run:
+        try:
+            require_same_end(api, run)
+        except RunGoesOn:
+            return None
+        stored = recorded.record(run, late=f"{why(run)}; close_open_records stored this.")
     return Closed(
         dag=run.dag_id,
         run=run.run_id,

@@ -137,6 +137,13 @@ def test_who_took_part_may_not_answer() -> None:
     assert may_answer(EVERYBODY, NAMES, excluded, 1) == ("quentin",)
 
 
+def test_two_spellings_of_an_account_are_one_person() -> None:
+    twice = (NAMES[0].upper(), NAMES[0])
+    assert may_answer(EVERYBODY, twice, (), 1) == twice[:1]
+    with pytest.raises(TooFewApprovers):
+        may_answer(EVERYBODY, twice, (), 2)
+
+
 def test_the_case_of_an_account_lets_nobody_approve_their_own() -> None:
     starter = NAMES[0].upper()
     assert starter != NAMES[0]

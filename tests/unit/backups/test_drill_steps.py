@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowTaskTimeout
 
 from platform_ops.backups.drill_steps import ChooseDrills, DrillRestore, Leftovers, RemoveLeftovers, RequireProofs
 from platform_ops.backups.errors import Corrupt, NoPoint, NotProven
@@ -53,7 +53,7 @@ def test_who_is_drilled_now_is_not_called_late_and_the_others_are(steps: Steps) 
         steps.enter(name, "target:", "drill_every: 7d\ntarget:")
         steps.back_up(at=NOW - timedelta(days=8), run_id="r0", source=name)
     steps.run(ChooseDrills, at_most=1, task_id=CHOOSE)
-    with pytest.raises(NotProven, match=r"^tree: It has points for"):
+    with pytest.raises(NotProven, match=r"^tree: It has waited for a proof for"):
         steps.run(RequireProofs)
 
 
@@ -67,7 +67,7 @@ def test_points_that_went_do_not_make_a_source_without_a_proof_younger(steps: St
     for key in [key for key in steps.store.objects if f"/{old}/" in key]:
         del steps.store.objects[key]
     steps.back_up()
-    with pytest.raises(NotProven, match=r"tree: It has points for 8 d"):
+    with pytest.raises(NotProven, match=r"tree: It has waited for a proof for 8 d"):
         steps.run(RequireProofs)
 
 
@@ -91,7 +91,7 @@ def test_a_drill_that_no_try_could_end_is_kept_as_failed(
     for number in (1, 2):
         with pytest.raises(PlatformError, match=said):
             steps.run(DrillRestore, source="tree", tries=(number, 2))
-        assert bool(steps.proofs()) == isinstance(error, AirflowNotFoundException)
+        assert steps.proofs() == []
     with pytest.raises(PlatformError, match=said):
         steps.run(DrillRestore, source="tree", tries=(3, 2))
     (proof,) = steps.proofs()
@@ -118,7 +118,7 @@ def test_a_source_past_its_interval_without_a_proof_is_an_error(steps: Steps) ->
     steps.enter("tree", "target:", "drill_every: 7d\ntarget:")
     steps.enter("new")
     steps.back_up(at=NOW - timedelta(days=8), run_id="r0")
-    with pytest.raises(NotProven, match=r"tree: It has points for .*, no proof; one is due every 7 d\."):
+    with pytest.raises(NotProven, match=r"tree: It has waited for a proof for .*; one is due every 7 d\."):
         steps.run(RequireProofs)
     steps.run(DrillRestore, source="tree")
     assert steps.run(RequireProofs)["outcome"] == "done"
@@ -162,6 +162,34 @@ def test_a_source_with_nothing_verified_proves_nothing(steps: Steps) -> None:
     steps.run(CopySource, source="tree")
     with pytest.raises(NoPoint, match="no verified point"):
         steps.run(DrillRestore, source="tree")
+    # It has had its turn.
+    steps.enter("other")
+    steps.back_up(source="other")
+    assert steps.run(ChooseDrills, at_most=1)["facts"]["sources"] == ["other"]
+
+
+def test_a_drill_that_does_not_end_is_kept_as_failed(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.back_up()
+
+    def hangs(*_: object) -> None:
+        raise AirflowTaskTimeout("Timeout")
+
+    monkeypatch.setattr("platform_ops.backups.kinds.directory.Directory.restore", hangs)
+    with pytest.raises(AirflowTaskTimeout):
+        steps.run(DrillRestore, source="tree")
+    (proof,) = steps.proofs()
+    assert (proof["proven"], proof["why"]) == (False, "It did not end in the time that a step has.")
+
+
+def test_a_store_that_is_away_for_a_moment_has_nobody_drilled(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps.back_up()
+
+    def away(*_: object) -> None:
+        raise Unreachable("The store is away.")
+
+    monkeypatch.setattr(steps.store, "keys", away)
+    with pytest.raises(Unreachable):
+        steps.run(ChooseDrills)
 
 
 def test_a_manifest_edited_by_hand_is_found(steps: Steps) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import airflow
 import pytest
 
 from platform_ops.backups.drill_steps import DrillRestore
@@ -159,6 +160,8 @@ def test_bad_input_is_named_and_changes_nothing(restores: Restores) -> None:
     bad(restores, BadWish, "lies in the source", target=str(restores.target.parent / "link" / "new"))
     bad(restores, BadWish, "belongs to the machine or to Airflow", target=str(restores.steps.home / "dags" / "x"))
     bad(restores, BadWish, "belongs to the machine or to Airflow", target="/etc/cron.d/x")
+    bad(restores, BadWish, "belongs to the machine or to Airflow", target=str(Path(airflow.__path__[0]) / "x"))
+    bad(restores, BadWish, "belongs to the machine or to Airflow", target=str(Path.home() / ".ssh"))
     restores.target.mkdir()
     (restores.target / "mine").write_text("x")
     bad(restores, BadWish, "is not empty: mine", target=str(restores.target))

@@ -17,7 +17,7 @@ from platform_ops.backups.steps import (
     CopySource,
     PrunePoints,
 )
-from platform_ops.common.errors import Invalid
+from platform_ops.common.errors import AuthenticationFailed, Invalid
 from platform_ops.common.records import RunRecord, TaskRecord
 from platform_ops.systems.object_store.models import BucketRules
 from tests.unit.backups.installation import NOW, Steps
@@ -52,7 +52,21 @@ def test_what_another_run_is_at_work_on_is_left_to_it(steps: Steps, monkeypatch:
     report = steps.run(ChooseSources)
     assert report["facts"] == {"sources": ["done", "tree"], "busy": ["slow", "waiting"]}
     assert "still at work on slow, waiting" in report["summary"]
-    assert steps.run(ChooseSources, sources=["slow"])["facts"]["sources"] == ["slow"]
+    named = steps.run(ChooseSources, sources=["slow", "tree"])
+    assert named["facts"] == {"sources": ["tree"], "busy": ["slow"]}
+    assert steps.run(ChooseSources, sources=["slow"])["outcome"] == "not needed"
+
+
+def test_all_that_is_due_is_backed_up_when_airflow_does_not_say_what_others_do(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: str) -> None:
+        raise AuthenticationFailed("Airflow refused the login of evidence-reader.")
+
+    monkeypatch.setattr("platform_ops.backups.steps.AirflowApi", lambda: SimpleNamespace(runs=away))
+    report = steps.run(ChooseSources)
+    assert report["facts"]["sources"] == ["tree"]
+    assert "not known: Airflow refused the login" in report["summary"]
 
 
 def test_nothing_due_is_said(steps: Steps) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from platform_ops.backups.errors import Corrupt, NotProven
+from platform_ops.backups.errors import Corrupt, GivenUp, NotProven
 from platform_ops.backups.kinds import directory_packs
-from platform_ops.backups.points import DAMAGED, MANIFEST, BadManifest, point_id
+from platform_ops.backups.points import DAMAGED, MANIFEST, VERIFIED, BadManifest, point_id
 from platform_ops.backups.steps import COPY, CopySource, PrunePoints, VerifyPoint
+from platform_ops.backups.store import Points
 from platform_ops.common.errors import AuthenticationFailed, NotFound
 from platform_ops.systems.object_store.errors import ObjectNotFound
 from tests.unit.backups.installation import NOW, Steps
@@ -125,6 +126,65 @@ def test_of_what_a_listing_lacks_the_object_itself_is_asked(steps: Steps, monkey
     monkeypatch.setattr(steps.store, "sizes", lambda *at: (one for one in sizes(*at) if "/contents/" not in one[0]))
     steps.run(VerifyPoint, source="tree")
     assert f"tree/{point_id(NOW, 'r1')}/verified.json" in steps.store.objects
+
+
+def test_a_point_that_a_newer_run_deletes_while_it_is_verified_leaves_no_note(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = point_id(NOW, "r1")
+    steps.run(CopySource, source="tree")
+    note, points = Points.note, Points(steps.store, "backups", "tree")
+
+    def pruned_first(own: Points, at: str, name: str, content: Any) -> None:
+        if (at, name) == (point, VERIFIED):
+            points.unmake(point)
+        note(own, at, name, content)
+
+    monkeypatch.setattr(Points, "note", pruned_first)
+    with pytest.raises(GivenUp, match="deleted while it was verified"):
+        steps.run(VerifyPoint, source="tree")
+    monkeypatch.setattr(Points, "note", note)
+    assert points.lost() == []
+    steps.back_up(at=NOW + timedelta(hours=1), run_id="r2")
+
+
+def test_a_note_written_while_a_point_is_deleted_goes_with_it(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    point, points = steps.back_up(), Points(steps.store, "backups", "tree")
+    remove = steps.store.remove
+
+    def verified_meanwhile(bucket: str, key: str) -> None:
+        if key.endswith(MANIFEST):
+            points.verify(point, {"manifest_sha256": ""})
+        remove(bucket, key)
+
+    monkeypatch.setattr(steps.store, "remove", verified_meanwhile)
+    points.unmake(point)
+    assert points.lost() == []
+
+
+@pytest.mark.parametrize("moment", ["tree.tar.zst.age", MANIFEST])
+def test_an_older_point_that_another_run_prunes_meanwhile_is_no_trouble(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    old = steps.back_up(at=NOW - timedelta(days=9), run_id="r0")
+    steps.age(old, days=9)
+    read, stream, points = steps.store.read, steps.store.stream, Points(steps.store, "backups", "tree")
+
+    def pruning(call: Any) -> Any:
+        def asked(bucket: str, key: str) -> Any:
+            if old in key and key.endswith(moment):
+                points.unmake(old)
+                points.clear(old)
+            return call(bucket, key)
+
+        return asked
+
+    monkeypatch.setattr(steps.store, "read", pruning(read))
+    monkeypatch.setattr(steps.store, "stream", pruning(stream))
+    steps.back_up()
+    assert steps.told[-1]["facts"]["again"] == []
+    assert points.lost() == []
+    assert not any(f"/{old}/" in key for key in steps.store.objects)
 
 
 def test_older_points_are_read_again_in_turn(steps: Steps) -> None:

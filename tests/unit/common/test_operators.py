@@ -5,10 +5,15 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowNotFoundException,
+    AirflowSecretsBackendAccessDenied,
+    AirflowSkipException,
+    TaskDeferred,
+)
 
 from platform_ops.common.errors import (
-    NotFound,
+    AuthenticationFailed,
     PlatformError,
     Refused,
     Superseded,
@@ -16,7 +21,7 @@ from platform_ops.common.errors import (
     Unreachable,
     WorkerTrouble,
 )
-from platform_ops.common.operators import RemoteWorkOperator, StepOperator
+from platform_ops.common.operators import NoConnection, RemoteWorkOperator, StepOperator
 from platform_ops.common.remote_work import TROUBLES_IN_A_ROW, Handle, Probe, Watch, WorkSpec
 from platform_ops.common.report import Link, StepReport
 
@@ -63,11 +68,8 @@ def test_a_failed_step_leaves_its_reason_and_fails() -> None:
 @pytest.mark.parametrize(
     ("raised", "error", "said"),
     [
-        (
-            AirflowNotFoundException("The conn_id `nosuch` isn't defined"),
-            NotFound,
-            "nosuch` isn't defined. Enter it as",
-        ),
+        (AirflowNotFoundException("The conn_id `nosuch` isn't defined"), NoConnection, "isn't defined, or its"),
+        (AirflowSecretsBackendAccessDenied("Access to secret 'x' denied"), AuthenticationFailed, "'x' denied. Let"),
         (PermissionError(13, "Permission denied", "/srv/x"), WorkerTrouble, "says: Permission denied (/srv/x)."),
         (OSError("https://user:S3CRET@gitlab"), WorkerTrouble, "says: OSError."),
     ],

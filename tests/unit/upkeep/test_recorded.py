@@ -69,7 +69,7 @@ class World:
         self.api = create_autospec(AirflowApi, instance=True)
         self.api.ended_runs.side_effect = lambda dag_id, **_: iter([self.ended] if dag_id == run.dag_id else [])
         self.api.with_tasks.side_effect = self._with_tasks
-        self.api.run.side_effect = lambda dag_id, run_id: self.now
+        self.api.run.side_effect = self.api.bare_run.side_effect = lambda dag_id, run_id: self.now
         self.store = create_autospec(ObjectStoreHook, instance=True)
         self.store.keys.side_effect = lambda _, prefix: iter([key for key in self.objects if key.startswith(prefix)])
         self.store.read.side_effect = lambda _, key: self.objects.get(key)
@@ -123,6 +123,12 @@ def test_the_evidence_that_a_killed_run_lacks_is_stored_with_the_reason(world: W
     assert (document["verdict"], document["late"]) == ("failed", LATE)
     assert document["subject"] == RUNS[run.dag_id][1]
     assert not {step["step"] for step in document["steps"]} & set(RECORDED[run.dag_id].last_steps)
+
+
+def test_a_run_that_is_cleared_while_it_is_read_is_left_alone(world: World, sweep: Sweep) -> None:
+    world.api.bare_run.side_effect = lambda *_: replace(world.now, state="running")
+    assert sweep()["outcome"] == "not needed"
+    assert world.objects == {}
 
 
 def test_a_second_sweep_stores_nothing_and_reads_no_report(world: World, sweep: Sweep) -> None:
