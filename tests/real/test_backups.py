@@ -53,7 +53,7 @@ def source(tmp_path: Path) -> Source:
         bucket=BACKUPS,
         encryption_connection="backup_keys",
         lock=timedelta(days=1),
-        rpo=timedelta(days=1),
+        rpo=timedelta(hours=26),
         rto=timedelta(hours=1),
         drill_every=timedelta(days=7),
     )
