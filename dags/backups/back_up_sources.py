@@ -31,6 +31,8 @@ from platform_ops.backups.sources import source_names
 from platform_ops.backups.steps import CheckPolicy, ChooseSources, CopySource, PrunePoints, RecordEvidence, VerifyPoint
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
+SOURCES = source_names()
+
 
 @task_group
 def back_up_source(source: str) -> None:
@@ -61,9 +63,9 @@ def back_up_source(source: str) -> None:
         "sources": Param(
             None,
             type=["null", "array"],
-            items={"type": "string", "enum": source_names()},
+            items={"type": "string", "enum": SOURCES},
             # Airflow draws a list to choose from only where there are examples.
-            examples=source_names(),
+            examples=SOURCES,
             description="The sources to back up now; empty means all that are due.",
         ),
     },

@@ -33,6 +33,8 @@ from platform_ops.backups.sources import source_names
 from platform_ops.backups.steps import RecordEvidence
 from platform_ops.common.dag_defaults import Area, Impact, default_args
 
+SOURCES = source_names()
+
 
 @dag(
     # After the nightly copies, before people come.
@@ -49,9 +51,9 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
         "sources": Param(
             None,
             type=["null", "array"],
-            items={"type": "string", "enum": source_names()},
+            items={"type": "string", "enum": SOURCES},
             # Airflow draws a list to choose from only where there are examples.
-            examples=source_names(),
+            examples=SOURCES,
             description="The sources to prove now; empty means those whose drills are oldest.",
         ),
         "at_most": Param(

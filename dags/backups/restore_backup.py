@@ -49,7 +49,7 @@ from platform_ops.common.dag_defaults import Area, Impact, default_args
             pattern=r"^(latest|\d{8}T\d{6}Z-[0-9a-f]{8}|as of \d{4}-\d{2}-\d{2}.{0,30})$",
             description=(
                 "A point's name, as the page Backups lists it; `latest` for the newest verified one; "
-                "`as of 2026-11-25T03:00:00Z` for the newest verified one of that time or before it. A time without a "
+                "`as of 2026-11-25T03:00:00Z` for the newest verified one that holds nothing newer. A time without a "
                 "zone is UTC, a date alone means 00:00 of that day."
             ),
         ),

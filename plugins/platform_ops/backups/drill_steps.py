@@ -14,11 +14,12 @@ from platform_ops.backups.errors import NoPoint, NotProven
 from platform_ops.backups.keys import READER_CONNECTION
 from platform_ops.backups.kinds.shape import Leaves
 from platform_ops.backups.kinds.table import KINDS
+from platform_ops.backups.names import CHOOSE
 from platform_ops.backups.overview import lateness
 from platform_ops.backups.points import Manifest, point_id
 from platform_ops.backups.proofs import Proof, last_proven
 from platform_ops.backups.sources import Source, load_source
-from platform_ops.backups.steps import CHOOSE, TROUBLES, ChooseSources, SourceStep
+from platform_ops.backups.steps import NEVER, TROUBLES, ChooseSources, SourceStep
 from platform_ops.backups.store import Points
 from platform_ops.backups.witness import witness
 from platform_ops.common.errors import FailNow, PlatformError, TryAgain
@@ -28,9 +29,6 @@ from platform_ops.common.scratch import scratch, sweep
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-
-_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class ChooseDrills(ChooseSources):
@@ -67,7 +65,7 @@ class _Waiting:
     """
 
     name: str
-    drilled: datetime = _NEVER
+    drilled: datetime = NEVER
     copied: bool = True
     seen: bool = True
 
@@ -76,7 +74,7 @@ def _waiting(name: str) -> _Waiting:
     try:
         points = Points.of(load_source(name), READER_CONNECTION)
         drilled = points.last_drill()
-        return _Waiting(name, drilled or _NEVER, copied=bool(drilled or points.all() or points.unfinished()))
+        return _Waiting(name, drilled or NEVER, copied=bool(drilled or points.all() or points.unfinished()))
     except TryAgain:
         # A store that is away for a moment would have everything drilled at once.
         raise

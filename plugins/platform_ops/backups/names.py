@@ -10,6 +10,8 @@ REPORT = "report_backups"
 WRITE_REPORT = "write_report"
 RESTORE = "restore_backup"
 GATE = "approve_restore"
+CHOOSE = "choose_sources"
+PLAN = "plan_restore"
 
 RESTORE_QUEUE = "restores"
 """Where tasks run that open points: only workers of this queue have the private key, and the folders to restore to."""

@@ -207,9 +207,9 @@ def lateness(source: Source, proof: Proof | None, first: datetime | None, now: d
     since = proof.at if proof else first
     if since is None or now - since <= source.drill_every:
         return ""
-    age = _old(now - since)
+    age = span(now - since)
     what = f"The last proof is {age} old" if proof else f"It has waited for a proof for {age}"
-    return f"{what}; one is due every {_old(source.drill_every)}."
+    return f"{what}; one is due every {span(source.drill_every)}."
 
 
 def _misses(
@@ -217,18 +217,14 @@ def _misses(
 ) -> Iterator[tuple[Standing, str]]:
     """Yield what is later or slower than the catalogue wants it."""
     if verified and now - verified.state_at > source.rpo:
-        age = _old(now - verified.state_at)
-        yield Standing.LATE, f"The newest verified state is {age} old; at most {_old(source.rpo)} may be lost."
+        age = span(now - verified.state_at)
+        yield Standing.LATE, f"The newest verified state is {age} old; at most {span(source.rpo)} may be lost."
     for word, target, found in (
         ("of data would have been lost", source.rpo, proof.rpo if proof else None),
         ("to restore and compare it", source.rto, proof.rto if proof else None),
     ):
         if found is not None and found > target:
-            yield Standing.OVER_TARGET, f"The last drill: {_old(found)} {word}; the target is {_old(target)}."
-
-
-def _old(time: timedelta) -> str:
-    return span(time.total_seconds())
+            yield Standing.OVER_TARGET, f"The last drill: {span(found)} {word}; the target is {span(target)}."
 
 
 def _days(history: History, now: datetime) -> tuple[Day, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from platform_ops.backups.retention import oldest, reached
 from platform_ops.backups.sources import Source
@@ -42,28 +41,28 @@ def _contradictions(source: Source, store: BucketRules, recipients: Sequence[str
         yield "Its retention keeps nothing. Give it at least one daily point."
     if source.lock > reach:
         yield (
-            f"Its points are locked for {_span(source.lock)}, but may have to go when they are {_span(reach)} old. "
+            f"Its points are locked for {span(source.lock)}, but may have to go when they are {span(reach)} old. "
             "Lengthen the retention or shorten the lock."
         )
     if source.lock and (store.lock is None or store.lock < source.lock):
-        found = f"locks for {_span(store.lock)}" if store.lock else "has no default retention"
+        found = f"locks for {span(store.lock)}" if store.lock else "has no default retention"
         yield (
-            f"Its points must be locked for {_span(source.lock)}, but {bucket} {found}. "
+            f"Its points must be locked for {span(source.lock)}, but {bucket} {found}. "
             "Set the bucket's retention, or shorten the lock."
         )
     if store.expires is not None and source.kind in SHARING:
         yield (
-            f"A lifecycle rule of {bucket} deletes after {_span(store.expires)}, but its newest point may need what "
+            f"A lifecycle rule of {bucket} deletes after {span(store.expires)}, but its newest point may need what "
             "its first one stored. Take the rule away."
         )
     elif store.expires is not None and store.expires < kept:
         yield (
-            f"A lifecycle rule of {bucket} deletes after {_span(store.expires)} what may be kept for {_span(kept)}. "
+            f"A lifecycle rule of {bucket} deletes after {span(store.expires)} what may be kept for {span(kept)}. "
             "Take the rule away, or shorten the retention."
         )
     if source.drill_every > kept:
         yield (
-            f"It is proven every {_span(source.drill_every)}, but no point is kept for that long. "
+            f"It is proven every {span(source.drill_every)}, but no point is kept for that long. "
             "Drill more often or keep points longer."
         )
     if recipients is not None and not recipients:
@@ -78,17 +77,13 @@ def _warnings(source: Source, store: BucketRules, recipients: Sequence[str] | No
     kept = oldest(source)
     if store.lock is not None and store.lock > kept:
         yield (
-            f"Bucket {source.bucket} locks for {_span(store.lock)}, and points are kept for {_span(kept)} at most: "
+            f"Bucket {source.bucket} locks for {span(store.lock)}, and points are kept for {span(kept)} at most: "
             "until the lock ends, what was deleted takes room as old versions."
         )
     if not store.versioning:
         yield f"Bucket {source.bucket} keeps no versions: what is overwritten is gone."
     if source.tier.every >= source.rpo:
         yield (
-            f"It is copied {source.tier}, so its target of {_span(source.rpo)} for lost data is missed each time until "
+            f"It is copied {source.tier}, so its target of {span(source.rpo)} for lost data is missed each time until "
             "the next point is verified."
         )
-
-
-def _span(length: timedelta) -> str:
-    return span(length.total_seconds())

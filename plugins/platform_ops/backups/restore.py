@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from bisect import bisect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -184,7 +185,10 @@ class Restore:
         """
         if not is_point(point):
             raise BadWish("plan_restore has left no point. Clear plan_restore, with what follows it.")
-        found = self.points.trusted(point) if self.points.has(point, VERIFIED) else self.points.manifest(point)
+        try:
+            found = self.points.trusted(point) if self.points.has(point, VERIFIED) else self.points.manifest(point)
+        except NoPoint as error:
+            raise NoPoint(f"{error} {_nearest(point, self.points.all())}") from error
         if not self.wish.accepts(point, found[0].settled_at):
             raise BadWish(f"Point {point} is not what the form asks for. Clear plan_restore, with what follows it.")
         return found
@@ -271,6 +275,16 @@ class Restore:
             page=Link("Run page", run_page_url(self.dag_id, self.run_id)),
             facts={"point": manifest.point, "target": self.destination.place, "answers": []},
         )
+
+
+def _nearest(point: str, existing: Iterable[str]) -> str:
+    """Return the sentence about the points that exist just before and after one that does not."""
+    names = sorted(existing)
+    at = bisect(names, point)
+    near = ", ".join(names[max(at - 2, 0) : at + 2])
+    if not near:
+        return "It has none: run back_up_sources first."
+    return f"The nearest are {near}; the page Backups lists them."
 
 
 def _live(source: Source) -> Place | None:

@@ -16,6 +16,7 @@ from platform_ops.backups.contents import CYCLE, check_contents, check_older_con
 from platform_ops.backups.errors import Contradiction, Corrupt, GivenUp, NoPoint, NotProven
 from platform_ops.backups.keys import listing_key, recipients
 from platform_ops.backups.kinds.table import KINDS
+from platform_ops.backups.names import CHOOSE
 from platform_ops.backups.points import MANIFEST, RESTORE_TEXT, VERIFIED, BadManifest, Manifest, point_id, point_time
 from platform_ops.backups.points import sha256 as sha256_of
 from platform_ops.backups.policies import check
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-CHOOSE = "choose_sources"
 COPY = "back_up_source.copy_source"
 PRUNE = "back_up_source.prune_points"
 _ENDED = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
@@ -84,7 +84,7 @@ class ChooseSources(StepOperator):
         return list(report.facts["sources"])
 
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
+NEVER = datetime.min.replace(tzinfo=UTC)
 TROUBLES = (PlatformError, AirflowException, ValueError)
 """What one source's entry, connection or store may be like: it must stop that source, and no other."""
 
@@ -320,8 +320,8 @@ def _verified_at(points: Points, point: str) -> datetime:
     try:
         at = datetime.fromisoformat(points.verified_as(point)["at"])
     except (ValueError, KeyError, TypeError):
-        return _NEVER
-    return at if at.tzinfo else _NEVER
+        return NEVER
+    return at if at.tzinfo else NEVER
 
 
 class PrunePoints(SourceStep):

@@ -8,7 +8,6 @@ copies of one task, the faster one's point stands, and the other adopts it.
 from __future__ import annotations
 
 import json
-from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -130,19 +129,8 @@ class Points:
         """
         body = self.hook.read(self.bucket, self.key(point, MANIFEST)) if is_point(point) else None
         if not body:
-            raise NoPoint(f"{self.source} has no point {point[:60]!r}. {self._nearest(point)}")
+            raise NoPoint(f"{self.source} has no point {point[:60]!r}.")
         return read_manifest(body, self.source, point), sha256(body)
-
-    def _nearest(self, point: str) -> str:
-        """Return the sentence about the points that exist just before and after one that does not."""
-        names = sorted(self.all())
-        at = bisect(names, point)
-        near = ", ".join(names[max(at - 2, 0) : at + 2])
-        return (
-            f"The nearest are {near}; the page Backups lists them."
-            if near
-            else "It has none: run back_up_sources first."
-        )
 
     def trusted(self, point: str) -> tuple[Manifest, str]:
         """Return a point's manifest and its sha256, if it is the one that was verified.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 
 from platform_ops.approvals.rules import ApprovalRejected
+from platform_ops.backups.names import CHOOSE, PLAN
 from platform_ops.common.records import RunRecord
 from platform_ops.evidence.conclusion import Ending
 
 TEARDOWNS = ("record_evidence",)
 _WORK = frozenset({"done", "reused"})
 _GOOD = _WORK | {"not needed"}
-_CHOOSING = frozenset({"choose_sources", "plan_restore"})
+_CHOOSING = frozenset({CHOOSE, PLAN})
 """Steps that say what would be done."""
 
 
@@ -28,7 +29,7 @@ def judge_run(run: RunRecord) -> Ending[Verdict]:
     """Say how a run ended; a step that was set to success by hand has reported no good end and counts as failed."""
     steps = [task for task in run.tasks if task.task_id not in TEARDOWNS]
     bad = [step for step in steps if step.state != "success" or (step.report or {}).get("outcome") not in _GOOD]
-    if run.facts("choose_sources").get("sources") == []:
+    if run.facts(CHOOSE).get("sources") == []:
         # Airflow skips the steps of a mapped group without a source, and what follows them.
         bad = [step for step in bad if not (step.state == "skipped" and step.report is None)]
     if not steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,12 @@ def stamp(value: datetime, *, day_of: datetime | None = None) -> Moment:
     return Moment(utc.isoformat(timespec="seconds"), f"{utc:%H:%M:%S}" if same_day else f"{utc:%Y-%m-%d %H:%M:%S}")
 
 
-def span(seconds: float) -> str:
-    """Return a length of time in the two largest units: ``4.2 s``, ``3 min 10 s``, ``2 h 5 min``, ``3 d 4 h``."""
-    seconds = max(seconds, 0.0)
+def span(length: timedelta | float) -> str:
+    """Return a length of time in the two largest units: ``4.2 s``, ``3 min 10 s``, ``2 h 5 min``, ``3 d 4 h``.
+
+    :param length: a number is of seconds.
+    """
+    seconds = max(length.total_seconds() if isinstance(length, timedelta) else length, 0.0)
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

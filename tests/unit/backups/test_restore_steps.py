@@ -169,6 +169,17 @@ def test_bad_input_is_named_and_changes_nothing(restores: Restores) -> None:
     bad(restores, NoPoint, "Ask for a later time", subset="", point="as of 2001-01-01")
 
 
+def test_the_points_just_before_and_after_one_that_is_not_there_are_named(restores: Restores) -> None:
+    with pytest.raises(NoPoint, match=r"has no point .* It has none: run back_up_sources first"):
+        restores.plan(point="20261123T120000Z-0123abcd")
+    there = [f"2026112{day}T000000Z-0123abcd" for day in range(1, 7)]
+    restores.steps.store.objects |= {f"tree/{point}/{MANIFEST}": b"{}" for point in there}
+    with pytest.raises(NoPoint, match=f"The nearest are {', '.join(there[1:5])}; the page Backups lists them"):
+        restores.plan(point="20261123T120000Z-0123abcd")
+    with pytest.raises(NoPoint, match=f"The nearest are {', '.join(there[4:])};"):
+        restores.plan(point="20270101T000000Z-0123abcd")
+
+
 def test_a_manifest_of_another_source_is_refused(restores: Restores) -> None:
     restores.steps.back_up()
     restores.steps.enter("other")
